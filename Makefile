@@ -1,0 +1,52 @@
+# Every target is one line over a `meshmark` command. `make help` lists them with their variables.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check render preview validate train eval-real asset-check clean
+
+OBJECT_GIVEN := $(OBJECT)
+OBJECT ?= chessboard
+NAME := $(notdir $(patsubst %/,%,$(OBJECT)))
+RUNS := runs/$(NAME)
+SYNTH ?= $(RUNS)/synth
+WEIGHTS ?= $(RUNS)/train/best
+meshmark := .venv/bin/meshmark
+# $(call opt,seed,$(SEED)) is `--seed 7` when SEED=7 and nothing when SEED is unset.
+opt = $(if $(2),--$(1) '$(2)')
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: .venv/.ready ## Install system GL libraries, Python packages and Meshmark into .venv [PYTHON=]
+
+.venv/.ready: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh
+
+demo: setup ## Chessboard from mesh to score on real photos [OUT=runs/demo]
+	$(meshmark) demo --out '$(or $(OUT),runs/demo)'
+
+test: setup ## Download what the tests need, then check: what CI runs
+	$(meshmark) fetch chessboards && $(MAKE) --no-print-directory check
+
+check: setup ## ruff, mypy, pytest [ARGS= of pytest]
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest $(ARGS)
+
+render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder]
+	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS))
+
+preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
+	$(meshmark) preview '$(SYNTH)' $(call opt,out,$(OUT)) $(call opt,count,$(N))
+
+validate: setup ## Say what is wrong in a COCO-keypoints folder [SYNTH=folder OBJECT=]
+	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))
+
+train: setup ## Train Keypoint R-CNN [OBJECT= SYNTH= REAL= REAL_FRACTION= VAL= PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
+	$(meshmark) train --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/train)' $(call opt,synth,$(SYNTH)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
+
+eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]
+	$(meshmark) eval '$(WEIGHTS)' --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))
+
+asset-check: setup ## Lint an object folder and draw its turntable [OBJECT= OUT=file]
+	$(meshmark) asset check '$(OBJECT)' $(call opt,out,$(OUT))
+
+clean: ## Remove caches and build leftovers; keeps .venv, runs/ and downloaded data
+	rm -rf .mypy_cache .ruff_cache .pytest_cache *.egg-info && find synth train tests assets -name __pycache__ -prune -exec rm -rf {} +

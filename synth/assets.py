@@ -1,0 +1,401 @@
+"""Object folders: object.yaml + mesh + textures -> ObjectAsset.
+
+`OBJECT` is a name in assets/ or a path to such a folder anywhere. Coordinates in object.yaml are in mesh
+units, angles in degrees; everything returned is in metres and radians.
+"""
+
+import hashlib
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import trimesh
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy.spatial import ConvexHull, QhullError
+
+from synth.errors import AssetError
+from synth.types import (
+    Array,
+    Joint,
+    KeypointSchema,
+    MaterialRange,
+    ObjectAsset,
+    Part,
+    Placement,
+    Symmetry,
+)
+from synth.yaml import describe, read_yaml
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+MAX_FILE_BYTES = 1 << 30
+MAX_TEXTURE_PX = 2048
+SHARP_EDGE = math.radians(30)
+"""Meshes without normals are shaded smooth across edges flatter than this."""
+MAX_STABLE_POSES = 16
+MIN_POSE_PROBABILITY = 0.01
+
+Vec3 = tuple[float, float, float]
+Range = Annotated[tuple[float, float], Field(description="low, high")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class PlacementSpec(_Strict):
+    mode: Literal["resting", "upright", "free"] = "resting"
+    up: Vec3 = (0.0, 0.0, 1.0)
+    plane_at: float | None = None
+    tilt_axis: Vec3 = (1.0, 0.0, 0.0)
+    tilt_deg: Range = (0.0, 0.0)
+    facing_axis: Vec3 = (0.0, 0.0, 1.0)
+    facing_max_deg: Annotated[float, Field(gt=0, le=180)] = 180.0
+    elevation_deg: Range = (20.0, 90.0)
+
+
+class MaterialSpec(_Strict):
+    hue_deg: Range = (-10.0, 10.0)
+    saturation: Range = (0.8, 1.2)
+    value: Range = (0.8, 1.2)
+    roughness: Range = (0.3, 0.8)
+    metallic: Range = (0.0, 0.0)
+    textures: list[str] = []
+
+
+class JointSpec(_Strict):
+    parts: list[str]
+    keypoints: list[str] = []
+    axis: Vec3
+    origin: Vec3 = (0.0, 0.0, 0.0)
+    range_deg: Range
+
+
+class ScaleSpec(_Strict):
+    x: Range = (1.0, 1.0)
+    y: Range = (1.0, 1.0)
+    z: Range = (1.0, 1.0)
+
+
+class SymmetrySpec(_Strict):
+    axis: Vec3
+    origin: Vec3 = (0.0, 0.0, 0.0)
+    order: int = Field(ge=0)
+
+
+class ObjectSpec(_Strict):
+    """object.yaml, field by field."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    category_id: int = Field(1, ge=1)
+    mesh: str | list[str]
+    unit_m: float = Field(gt=0)
+    keypoints: dict[str, Vec3] = Field(min_length=1)
+    skeleton: list[tuple[str, str]] = []
+    flip_pairs: Literal["undefined"] | list[tuple[str, str]]
+    oks_sigmas: float | dict[str, float] = 0.05
+    symmetries: list[SymmetrySpec] = []
+    placement: PlacementSpec = PlacementSpec()
+    apparent_size: Range = (0.15, 0.6)
+    scale: ScaleSpec = ScaleSpec()
+    joints: dict[str, JointSpec] = {}
+    materials: dict[str, MaterialSpec] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "ObjectSpec":
+        named = [(f"skeleton {pair}", name) for pair in self.skeleton for name in pair]
+        if self.flip_pairs != "undefined":
+            named += [(f"flip_pairs {pair}", name) for pair in self.flip_pairs for name in pair]
+        named += [(f"joints {j}", name) for j, spec in self.joints.items() for name in spec.keypoints]
+        if isinstance(self.oks_sigmas, dict):
+            if len(self.oks_sigmas) != len(self.keypoints):
+                raise ValueError(
+                    f"oks_sigmas has {len(self.oks_sigmas)} values, expected {len(self.keypoints)} "
+                    "(one per keypoint)"
+                )
+            named += [("oks_sigmas", name) for name in self.oks_sigmas]
+        for where, name in named:
+            if name not in self.keypoints:
+                raise ValueError(f"{where}: {name!r} is not a keypoint; keypoints are {list(self.keypoints)}")
+        sigmas = self.oks_sigmas.values() if isinstance(self.oks_sigmas, dict) else [self.oks_sigmas]
+        if min(sigmas) <= 0:
+            raise ValueError("oks_sigmas must be greater than 0")
+        low, high = self.apparent_size
+        if not 0 < low <= high <= 2:
+            raise ValueError(f"apparent_size {low, high}: expected 0 < low <= high <= 2")
+        return self
+
+    @property
+    def mesh_files(self) -> list[str]:
+        return [self.mesh] if isinstance(self.mesh, str) else self.mesh
+
+    def keypoint_schema(self) -> KeypointSchema:
+        names = tuple(self.keypoints)
+        sigmas = self.oks_sigmas
+        return KeypointSchema(
+            names=names,
+            skeleton=tuple((names.index(a), names.index(b)) for a, b in self.skeleton),
+            flip_pairs=None
+            if self.flip_pairs == "undefined"
+            else tuple((names.index(a), names.index(b)) for a, b in self.flip_pairs),
+            oks_sigmas=tuple(sigmas[n] if isinstance(sigmas, dict) else sigmas for n in names),
+        )
+
+    def keypoints_m(self) -> Array:
+        return np.array(list(self.keypoints.values()), dtype=np.float64) * self.unit_m
+
+
+def find_object(name_or_path: str | Path) -> Path:
+    """The object's folder. Raises AssetError when neither assets/NAME nor the path holds object.yaml."""
+    candidates = [Path(name_or_path).expanduser(), ASSETS / str(name_or_path)]
+    for folder in candidates:
+        if (folder / "object.yaml").is_file():
+            return folder.resolve()
+    known = sorted(p.parent.name for p in ASSETS.glob("*/object.yaml"))
+    raise AssetError(
+        f"{name_or_path}: no object.yaml there, and no such object in assets/ (known: {', '.join(known)})"
+    )
+
+
+def load_spec(name_or_path: str | Path) -> tuple[Path, ObjectSpec]:
+    """Folder and checked object.yaml. Raises AssetError naming file and field."""
+    folder = find_object(name_or_path)
+    path = folder / "object.yaml"
+    raw = read_yaml(path, AssetError)
+    try:
+        return folder, ObjectSpec.model_validate(raw)
+    except ValidationError as error:
+        raise AssetError(f"{path}: {describe(error)}") from error
+
+
+def load_schema(name_or_path: str | Path) -> tuple[str, int, KeypointSchema, Array]:
+    """(name, category_id, schema, keypoints_m (K, 3)) from object.yaml alone; the mesh is not read."""
+    _, spec = load_spec(name_or_path)
+    return spec.name, spec.category_id, spec.keypoint_schema(), spec.keypoints_m()
+
+
+@lru_cache(maxsize=16)
+def load_object(name_or_path: str | Path) -> ObjectAsset:
+    """Reads meshes and textures. Raises AssetError for anything missing, empty, not finite or unsafe."""
+    folder, spec = load_spec(name_or_path)
+    files = [inside(folder, name, "mesh") for name in spec.mesh_files]
+    meshes = tuple(load_parts(file, spec.unit_m) for file in files)
+    textures = {
+        part: tuple(load_texture(inside(folder, name, f"materials {part}")) for name in material.textures)
+        for part, material in spec.materials.items()
+    }
+    _check_parts(spec, meshes[0], folder / "object.yaml")
+    keypoints = spec.keypoints_m()
+    hashed = [folder / "object.yaml", *files]
+    hashed += [inside(folder, n, "materials") for m in spec.materials.values() for n in m.textures]
+    vertices = np.concatenate([part.vertices for part in meshes[0]])
+    return ObjectAsset(
+        name=spec.name,
+        category_id=spec.category_id,
+        meshes=meshes,
+        keypoints_m=keypoints,
+        keypoint_depth_m=np.array([distance_to_surface(parts, keypoints) for parts in meshes]),
+        schema=spec.keypoint_schema(),
+        placement=_placement(spec),
+        materials={p: _material(m, textures[p]) for p, m in spec.materials.items()},
+        joints=tuple(_joint(name, joint, spec) for name, joint in spec.joints.items()),
+        scale_range=(spec.scale.x, spec.scale.y, spec.scale.z),
+        apparent_size=spec.apparent_size,
+        symmetries=tuple(Symmetry(s.axis, _scaled(s.origin, spec.unit_m), s.order) for s in spec.symmetries),
+        hulls=tuple(convex_corners(parts) for parts in meshes),
+        stable_poses=tuple(
+            stable_poses(parts) if spec.placement.mode == "resting" else () for parts in meshes
+        ),
+        diameter_m=float(np.linalg.norm(vertices.max(0) - vertices.min(0))),
+        hashes={str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in hashed},
+    )
+
+
+def inside(folder: Path, name: str, field: str) -> Path:
+    """The existing file `name` of the object's folder; refuses paths that leave it."""
+    path = (folder / name).resolve()
+    where = f"{folder / 'object.yaml'}: {field}: {name!r}"
+    if not path.is_relative_to(folder.resolve()):
+        raise AssetError(f"{where} leaves the object's folder")
+    if not path.is_file():
+        raise AssetError(f"{where} does not exist")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise AssetError(f"{where} is larger than {MAX_FILE_BYTES >> 30} GiB")
+    return path
+
+
+def load_texture(path: Path) -> np.ndarray:
+    """(h, w, 3) uint8 sRGB, at most MAX_TEXTURE_PX a side."""
+    try:
+        with Image.open(path) as image:
+            return _texture_array(image)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise AssetError(f"{path}: not a readable image: {error}") from error
+
+
+def load_parts(path: Path, unit_m: float) -> tuple[Part, ...]:
+    """The mesh file's geometries with their node transforms applied, in metres."""
+    try:
+        scene = trimesh.load_scene(path)
+        geometries = scene.dump()
+    except Exception as error:
+        raise AssetError(f"{path}: cannot be read as a mesh: {type(error).__name__}: {error}") from error
+    parts = [
+        _part(geometry, unit_m, path)
+        for geometry in geometries
+        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
+    ]
+    if not parts:
+        raise AssetError(f"{path}: has no faces")
+    vertices = np.concatenate([part.vertices for part in parts])
+    if not np.isfinite(vertices).all():
+        raise AssetError(f"{path}: {int((~np.isfinite(vertices)).any(1).sum())} vertices are not finite")
+    if np.ptp(vertices, axis=0).max() <= 0:
+        raise AssetError(f"{path}: the mesh has zero size")
+    return tuple(parts)
+
+
+def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
+    """points: (K, 3). Returns (K,) metres to the nearest surface of the parts."""
+    vertices, faces = merged(parts)
+    triangles = vertices[faces]
+    nearest = [
+        np.linalg.norm(
+            trimesh.triangles.closest_point(triangles, np.broadcast_to(p, (len(triangles), 3))) - p, axis=1
+        ).min()
+        for p in points
+    ]
+    return np.array(nearest)
+
+
+def merged(parts: tuple[Part, ...]) -> tuple[Array, np.ndarray]:
+    """All parts' vertices (V, 3) and faces (F, 3) as one."""
+    offsets = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
+    return (
+        np.concatenate([p.vertices for p in parts]),
+        np.concatenate([p.faces + o for p, o in zip(parts, offsets, strict=True)]),
+    )
+
+
+def convex_corners(parts: tuple[Part, ...]) -> Array:
+    """(H, 3) corners of the convex hull; all vertices when the mesh is flat."""
+    vertices, _ = merged(parts)
+    try:
+        corners: Array = vertices[ConvexHull(vertices).vertices]
+        return corners
+    except QhullError:
+        return vertices
+
+
+def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
+    """Rotations that lay the convex hull on z = 0 without toppling, most probable first."""
+    vertices, _ = merged(parts)
+    try:
+        hull = trimesh.convex.convex_hull(vertices)
+        transforms, probabilities = trimesh.poses.compute_stable_poses(hull)
+    except Exception:  # a flat mesh has no volume: it rests on either side
+        return ((np.eye(3), 0.5), (np.diag([1.0, -1.0, -1.0]), 0.5))
+    poses = [
+        (np.ascontiguousarray(t[:3, :3]), float(p))
+        for t, p in zip(transforms, probabilities, strict=True)
+        if p >= MIN_POSE_PROBABILITY
+    ][:MAX_STABLE_POSES]
+    total = sum(p for _, p in poses)
+    return tuple((r, p / total) for r, p in poses)
+
+
+def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
+    material = getattr(mesh.visual, "material", None)
+    if material is not None and not isinstance(material, trimesh.visual.material.PBRMaterial):
+        material = material.to_pbr()
+    uv = getattr(mesh.visual, "uv", None)
+    image = getattr(material, "baseColorTexture", None)
+    texture = _texture_array(image) if image is not None and uv is not None else None
+    color = getattr(material, "baseColorFactor", None)
+    if color is None:
+        color = (
+            mesh.visual.main_color
+            if material is None and texture is None
+            else np.array([255, 255, 255, 255], dtype=np.uint8)
+        )
+    if texture is None and "vertex_normals" not in mesh._cache:
+        mesh = trimesh.graph.smooth_shade(mesh, angle=SHARP_EDGE)
+    name = str(mesh.metadata.get("name") or path.stem)
+    rgb = np.asarray(color)[:3]
+    rgb = rgb / 255.0 if rgb.dtype == np.uint8 else rgb.astype(np.float64)
+    roughness = getattr(material, "roughnessFactor", None)
+    metallic = getattr(material, "metallicFactor", None)
+    return Part(
+        name=path.stem if name == path.name else name,
+        vertices=np.asarray(mesh.vertices, dtype=np.float64) * unit_m,
+        faces=np.asarray(mesh.faces, dtype=np.int64),
+        normals=np.asarray(mesh.vertex_normals, dtype=np.float64),
+        uv=None if texture is None else np.asarray(uv, dtype=np.float64),
+        texture=texture,
+        base_color=(float(rgb[0]), float(rgb[1]), float(rgb[2])),
+        roughness=0.6 if roughness is None else float(roughness),
+        metallic=0.0 if metallic is None else float(metallic),
+    )
+
+
+def _texture_array(image: Image.Image) -> np.ndarray:
+    image = image.convert("RGB")
+    image.thumbnail((MAX_TEXTURE_PX, MAX_TEXTURE_PX))
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _check_parts(spec: ObjectSpec, parts: tuple[Part, ...], path: Path) -> None:
+    known = {part.name for part in parts}
+    wanted: list[tuple[str, Any]] = [(f"joints {j}", p) for j, s in spec.joints.items() for p in s.parts]
+    wanted += [("materials", p) for p in spec.materials if p != "*"]
+    for field, name in wanted:
+        if name not in known:
+            raise AssetError(f"{path}: {field}: the mesh has no part {name!r}; parts are {sorted(known)}")
+
+
+def _placement(spec: ObjectSpec) -> Placement:
+    p = spec.placement
+    return Placement(
+        mode=p.mode,
+        up=_unit(p.up),
+        plane_at_m=None if p.plane_at is None else p.plane_at * spec.unit_m,
+        tilt_axis=_unit(p.tilt_axis),
+        tilt_range=_radians(p.tilt_deg),
+        facing_axis=_unit(p.facing_axis),
+        facing_max_angle=math.radians(p.facing_max_deg),
+        elevation=_radians(p.elevation_deg),
+    )
+
+
+def _material(spec: MaterialSpec, textures: tuple[np.ndarray, ...]) -> MaterialRange:
+    hue = (spec.hue_deg[0] / 360, spec.hue_deg[1] / 360)
+    return MaterialRange(hue, spec.saturation, spec.value, spec.roughness, spec.metallic, textures)
+
+
+def _joint(name: str, joint: JointSpec, spec: ObjectSpec) -> Joint:
+    names = list(spec.keypoints)
+    return Joint(
+        name=name,
+        parts=tuple(joint.parts),
+        keypoints=tuple(names.index(k) for k in joint.keypoints),
+        axis=_unit(joint.axis),
+        origin_m=_scaled(joint.origin, spec.unit_m),
+        range=_radians(joint.range_deg),
+    )
+
+
+def _scaled(v: Vec3, factor: float) -> Vec3:
+    return v[0] * factor, v[1] * factor, v[2] * factor
+
+
+def _radians(degrees: tuple[float, float]) -> tuple[float, float]:
+    return math.radians(degrees[0]), math.radians(degrees[1])
+
+
+def _unit(v: Vec3) -> Vec3:
+    length = math.hypot(*v)
+    if length == 0:
+        raise AssetError(f"axis {v} has length 0")
+    return v[0] / length, v[1] / length, v[2] / length

@@ -1,0 +1,112 @@
+"""The commands that need no torch: render, preview, validate, asset, fetch."""
+
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+console = Console(soft_wrap=True)
+
+
+@click.command()
+@click.option("--object", "object_", default="chessboard", show_default=True, help="Name or folder.")
+@click.option("--n", default=1000, show_default=True, type=click.IntRange(1), help="Images in the set.")
+@click.option("--config", default="default", show_default=True, help="Name in configs/synth/ or YAML file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--workers", default=0, type=click.IntRange(0), help="Processes; 0 = one per core.")
+@click.option(
+    "--backgrounds",
+    default="default",
+    show_default=True,
+    help="Folder of photos, `default` for the pool `meshmark fetch` keeps, `none` for surfaces only.",
+)
+def render(object_: str, n: int, config: str, out: Path, seed: int, workers: int, backgrounds: str) -> None:
+    """Render a labelled data set, or top one up to N images."""
+    from synth.config import load_config
+    from synth.generate import RenderJob, generate
+
+    job = RenderJob(object_, load_config(config), background_folder(backgrounds), seed)
+    new = generate(job, out, n, workers or os.cpu_count() or 1)
+    console.print(f"{out}: {new} images rendered, {max(n, 0)} asked for")
+
+
+def background_folder(choice: str) -> Path | None:
+    """The folder of the background pool, None for procedural surfaces only."""
+    from synth.fetch import background_photos
+
+    if choice == "none":
+        return None
+    return background_photos() if choice == "default" else Path(choice)
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Default: DATASET/preview.jpg.")
+@click.option("--count", default=24, show_default=True, type=click.IntRange(1))
+def preview(dataset: Path, out: Path | None, count: int) -> None:
+    """Draw images with their labels on one contact sheet."""
+    from synth.preview import preview_sheet
+
+    target = out or dataset / "preview.jpg"
+    preview_sheet(dataset, target, count)
+    console.print(f"{target}")
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--object", "object_", default=None, help="Compare names and number of keypoints with it.")
+def validate(dataset: Path, object_: str | None) -> None:
+    """Look for faults in a COCO keypoints data set; exit code 2 when there are errors."""
+    from synth.assets import load_schema
+    from synth.validate import print_report, validate_dataset
+
+    report = validate_dataset(dataset, load_schema(object_)[2] if object_ else None)
+    print_report(report)
+    raise SystemExit(2 if report.has_errors else 0)
+
+
+@click.group()
+def asset() -> None:
+    """Check or start an object folder."""
+
+
+@asset.command("check")
+@click.argument("path")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Turntable picture.")
+def asset_check(path: str, out: Path | None) -> None:
+    """Lint an object and draw it from all sides with its keypoints named."""
+    from synth.asset_check import check_object, print_findings, write_turntable
+    from synth.assets import load_object
+
+    findings = check_object(path)
+    failed = print_findings(findings)
+    if not failed:
+        target = out or Path("runs") / load_object(path).name / "turntable.png"
+        write_turntable(path, target)
+        console.print(f"{target}")
+    raise SystemExit(2 if failed else 0)
+
+
+@asset.command("new")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--mesh", type=click.Path(path_type=Path), required=True)
+def asset_new(path: Path, mesh: Path) -> None:
+    """Start an object folder from a mesh: a commented object.yaml to fill in."""
+    from synth.asset_check import write_template
+
+    write_template(path, mesh)
+    console.print(f"{path / 'object.yaml'}: name your keypoints there, then `meshmark asset check {path}`")
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["chessboards", "backgrounds"]))
+def fetch(what: str) -> None:
+    """Fetch the real chessboard photos or the default pool of backgrounds; prints the folder."""
+    from synth.fetch import background_photos, chessboard_photos
+
+    console.print(str(chessboard_photos() if what == "chessboards" else background_photos()))
+
+
+synth_commands: list[click.Command] = [render, preview, validate, asset, fetch]

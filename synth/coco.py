@@ -1,0 +1,238 @@
+"""COCO keypoint files in and out, the keypoint schema carried in `categories`.
+
+Boxes are xyxy in memory and xywh in the file; the skeleton is 0-based in memory and 1-based in the file.
+Beyond COCO, a category carries `flip_pairs` (names, or null when flips are undefined) and `oks_sigmas`,
+an annotation carries `visible_fraction`.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from synth.errors import DataError
+from synth.files import write_text
+from synth.types import VISIBLE, Array, KeypointSchema
+
+DEFAULT_SIGMA = 0.05
+MAX_JSON_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Category:
+    id: int
+    name: str
+    schema: KeypointSchema
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One labelled object. box_xyxy: (4,) px. keypoints: (K, 3) x, y, v. area: px^2."""
+
+    category_id: int
+    box_xyxy: Array
+    keypoints: Array
+    area: float
+    iscrowd: int = 0
+    segmentation: dict[str, Any] | list[Any] | None = None
+    visible_fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class ImageLabels:
+    """One image and its objects; file_name is relative to the folder of the annotation file."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True)
+class KeypointDataset:
+    categories: tuple[Category, ...]
+    images: tuple[ImageLabels, ...]
+
+
+def category_to_json(category: Category) -> dict[str, Any]:
+    schema = category.schema
+    flips = schema.flip_pairs
+    return {
+        "id": category.id,
+        "name": category.name,
+        "keypoints": list(schema.names),
+        "skeleton": [[a + 1, b + 1] for a, b in schema.skeleton],
+        "flip_pairs": None if flips is None else [[schema.names[a], schema.names[b]] for a, b in flips],
+        "oks_sigmas": list(schema.oks_sigmas),
+    }
+
+
+def category_from_json(raw: dict[str, Any], where: str) -> Category:
+    """A category without `flip_pairs` is never flipped; without `oks_sigmas` each is DEFAULT_SIGMA."""
+    names = raw.get("keypoints")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise DataError(f"{where}: category {raw.get('id')!r} has no list of keypoint names in `keypoints`")
+    if len(set(names)) != len(names):
+        raise DataError(f"{where}: category {raw.get('name')!r} names a keypoint twice: {names}")
+    flips = raw.get("flip_pairs")
+    sigmas = raw.get("oks_sigmas") or [DEFAULT_SIGMA] * len(names)
+    try:
+        schema = KeypointSchema(
+            names=tuple(names),
+            skeleton=tuple((int(a) - 1, int(b) - 1) for a, b in raw.get("skeleton") or []),
+            flip_pairs=None if flips is None else tuple((names.index(a), names.index(b)) for a, b in flips),
+            oks_sigmas=tuple(float(s) for s in sigmas),
+        )
+        category = Category(int(raw["id"]), str(raw["name"]), schema)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: category {raw.get('name')!r} is malformed: {error}") from error
+    if len(schema.oks_sigmas) != len(names):
+        raise DataError(
+            f"{where}: oks_sigmas has {len(schema.oks_sigmas)} values, "
+            f"expected {len(names)} (one per keypoint)"
+        )
+    return category
+
+
+def image_to_json(image: ImageLabels) -> dict[str, Any]:
+    return {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+
+
+def annotation_to_json(annotation: Annotation, annotation_id: int, image_id: int) -> dict[str, Any]:
+    x0, y0, x1, y1 = (float(c) for c in annotation.box_xyxy)
+    raw = {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": annotation.category_id,
+        "bbox": [_short(c) for c in (x0, y0, x1 - x0, y1 - y0)],
+        "area": _short(annotation.area),
+        "iscrowd": annotation.iscrowd,
+        "keypoints": [_short(c) for c in annotation.keypoints.reshape(-1)],
+        "num_keypoints": int((annotation.keypoints[:, 2] > 0).sum()),
+        "visible_fraction": _short(annotation.visible_fraction),
+    }
+    if annotation.segmentation is not None:
+        raw["segmentation"] = annotation.segmentation
+    return raw
+
+
+def write_coco(path: Path, categories: Iterable[Category], images: Iterable[ImageLabels]) -> None:
+    """Writes atomically; annotation ids count from 1 in image order."""
+    image_rows, annotation_rows = [], []
+    for image in images:
+        image_rows.append(image_to_json(image))
+        for annotation in image.annotations:
+            annotation_rows.append(annotation_to_json(annotation, len(annotation_rows) + 1, image.id))
+    document = {
+        "images": image_rows,
+        "annotations": annotation_rows,
+        "categories": [category_to_json(c) for c in categories],
+    }
+    write_text(path, json.dumps(document))
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON, or a DataError that names the file and the place."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise DataError(f"{path}: larger than {MAX_JSON_BYTES >> 30} GiB")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from error
+
+
+def safe_relative_path(name: Any, where: str) -> str:
+    """`name` if it is a relative path that stays inside its folder, else a DataError."""
+    if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
+        raise DataError(f"{where}: file_name {name!r} is not a relative path")
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise DataError(f"{where}: file_name {name!r} leaves the data set's folder")
+    return name
+
+
+def read_coco(path: Path) -> KeypointDataset:
+    """Reads a COCO keypoints file; every structural fault is a DataError naming file and entry."""
+    raw = read_json(path)
+    where = str(path)
+    if not isinstance(raw, dict) or not all(
+        isinstance(raw.get(key), list) for key in ("images", "annotations", "categories")
+    ):
+        raise DataError(f"{where}: expected an object with lists `images`, `annotations`, `categories`")
+    categories = {
+        c.id: c for c in (category_from_json(r, where) for r in raw["categories"] if isinstance(r, dict))
+    }
+    by_image: dict[int, list[Annotation]] = {}
+    try:
+        for row in raw["images"]:
+            if row["id"] in by_image:
+                raise DataError(f"{where}: image id {row['id']} appears twice")
+            by_image[row["id"]] = []
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where}: an entry of `images` is malformed: {error!r}") from error
+    for row in raw["annotations"]:
+        _add_annotation(row, categories, by_image, where)
+    images = tuple(
+        ImageLabels(
+            id=row["id"],
+            file_name=safe_relative_path(row.get("file_name"), f"{where}: image {row['id']}"),
+            width=int(row.get("width", 0)),
+            height=int(row.get("height", 0)),
+            annotations=tuple(by_image[row["id"]]),
+        )
+        for row in raw["images"]
+    )
+    return KeypointDataset(tuple(categories.values()), images)
+
+
+def _add_annotation(
+    row: Any, categories: dict[int, Category], by_image: dict[int, list[Annotation]], where: str
+) -> None:
+    try:
+        place = f"{where}: annotation {row['id']}"
+        if row["image_id"] not in by_image:
+            raise DataError(f"{place}: image_id {row['image_id']} is not in `images`")
+        if row["category_id"] not in categories:
+            raise DataError(f"{place}: category_id {row['category_id']} is not in `categories`")
+        k = len(categories[row["category_id"]].schema)
+        keypoints = np.asarray(row.get("keypoints") or [0] * 3 * k, dtype=np.float64)
+        if keypoints.shape != (3 * k,):
+            raise DataError(
+                f"{place}: {keypoints.size} keypoint values, expected {3 * k} (3 for each of {k})"
+            )
+        x, y, w, h = (float(c) for c in row["bbox"])
+        numbers = [x, y, w, h, *keypoints.tolist()]
+        if not all(math.isfinite(c) for c in numbers):
+            raise DataError(f"{place}: a coordinate is not finite")
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: an entry of `annotations` is malformed: {error!r}") from error
+    by_image[row["image_id"]].append(
+        Annotation(
+            category_id=row["category_id"],
+            box_xyxy=np.array([x, y, x + w, y + h]),
+            keypoints=keypoints.reshape(k, 3),
+            area=float(row.get("area") or w * h),
+            iscrowd=int(row.get("iscrowd") or 0),
+            segmentation=row.get("segmentation"),
+            visible_fraction=float(row.get("visible_fraction", 1.0)),
+        )
+    )
+
+
+def visible_count(annotation: Annotation) -> int:
+    return int((annotation.keypoints[:, 2] == VISIBLE).sum())
+
+
+def _short(value: float) -> float | int:
+    """Rounded to 1/1000 px, integers without a fraction: a third of the file's size."""
+    rounded = round(float(value), 3)
+    return int(rounded) if rounded == int(rounded) else rounded

@@ -1,0 +1,107 @@
+"""SynthConfig: a YAML file -> checked settings of the randomizers. Unknown keys are errors.
+
+What belongs to the object (placement, apparent size, material ranges) stands in its object.yaml; what
+belongs to the pictures (camera, light, background, sensor, clutter) stands here.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from synth.errors import ConfigError
+from synth.yaml import describe, read_yaml
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "synth"
+
+Range = Annotated[tuple[float, float], Field(description="low, high")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> "_Strict":
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if field.description == "low, high" and value[0] > value[1]:
+                raise ValueError(f"{name}: expected low <= high, got {list(value)}")
+        return self
+
+
+class CameraConfig(_Strict):
+    width_px: int = Field(640, ge=64, le=4096)
+    height_px: int = Field(480, ge=64, le=4096)
+    fov_deg: Range = (25.0, 75.0)
+    """Field of view along the image's longer side."""
+    roll_deg: Range = (-20.0, 20.0)
+    top_view: Share = 0.15
+    """Share of pictures of resting objects taken from straight above."""
+
+
+class ObjectsConfig(_Strict):
+    count: Annotated[tuple[int, int], Field(description="low, high")] = (1, 3)
+    negatives: Share = 0.05
+    """Share of images without any target object."""
+    touching: Share = 0.3
+    """Share of further objects placed close beside an earlier one."""
+    truncation: Share = 0.1
+    """Share of objects whose centre may come so near the border that the image cuts them."""
+
+
+class DistractorConfig(_Strict):
+    count: Annotated[tuple[int, int], Field(description="low, high")] = (0, 4)
+    size: Range = (0.15, 1.0)
+    """Size as a share of the object's diameter."""
+    occluders: Share = 0.3
+    """Share of distractors that may stand between camera and object."""
+
+
+class LightConfig(_Strict):
+    key_irradiance: Range = (0.35, 1.3)
+    key_elevation_deg: Range = (25.0, 88.0)
+    fill: Range = (0.0, 0.35)
+    ambient: Range = (0.15, 0.6)
+    temperature_k: Range = (2800.0, 9000.0)
+
+
+class BackgroundConfig(_Strict):
+    photo: Share = 0.5
+    """Share of images with a photo behind; the others show a procedural surface."""
+    tile: Range = (0.5, 6.0)
+    """Size of a surface's pattern in object diameters."""
+    roughness: Range = (0.35, 1.0)
+
+
+class SensorConfig(_Strict):
+    exposure_ev: Range = (-0.7, 0.6)
+    white_balance: Range = (0.85, 1.15)
+    contrast: Range = (0.8, 1.25)
+    blur_sigma_px: Range = (0.0, 1.1)
+    motion: Share = 0.15
+    motion_px: Range = (1.0, 7.0)
+    noise_shot: Range = (0.0, 0.03)
+    noise_read: Range = (0.0, 0.02)
+    jpeg_quality: Annotated[tuple[int, int], Field(description="low, high")] = (60, 96)
+
+
+class SynthConfig(_Strict):
+    camera: CameraConfig = CameraConfig()
+    objects: ObjectsConfig = ObjectsConfig()
+    distractors: DistractorConfig = DistractorConfig()
+    light: LightConfig = LightConfig()
+    background: BackgroundConfig = BackgroundConfig()
+    sensor: SensorConfig = SensorConfig()
+
+
+def load_config(name_or_path: str | Path) -> SynthConfig:
+    """A file, or NAME for configs/synth/NAME.yaml. Raises ConfigError naming file and field."""
+    path = Path(name_or_path)
+    if not path.suffix:
+        path = CONFIGS / f"{name_or_path}.yaml"
+    raw = read_yaml(path, ConfigError)
+    try:
+        return SynthConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from error

@@ -1,0 +1,111 @@
+"""Transforms and projection.
+
+Metres and radians. World right-handed, +Z up; camera x right, y down, z forward (OpenCV).
+`T_a_from_b` is a (4, 4) matrix that maps points of frame b into frame a. Pixels are continuous: (0, 0) is
+the image's top-left corner, a pixel's centre lies at index + 0.5. OpenCV's functions count from the centre
+of the first pixel: `to_opencv` and `from_opencv` hold the only shift between the two.
+"""
+
+import math
+
+import numpy as np
+
+from synth.types import Array, Camera
+
+
+def unit(v: Array) -> Array:
+    return v / np.linalg.norm(v)
+
+
+def rigid(R: Array, t: Array) -> Array:
+    """(4, 4) transform from rotation (3, 3) and translation (3,)."""
+    T = np.eye(4)
+    T[:3, :3] = R
+    T[:3, 3] = t
+    return T
+
+
+def inverse(T: Array) -> Array:
+    """Inverse of a rigid transform (4, 4)."""
+    return rigid(T[:3, :3].T, -T[:3, :3].T @ T[:3, 3])
+
+
+def apply(T: Array, points: Array) -> Array:
+    """points: (N, 3) in b. Returns (N, 3) in a for T = T_a_from_b."""
+    return points @ T[:3, :3].T + T[:3, 3]
+
+
+def axis_angle(axis: Array | tuple[float, float, float], angle: float) -> Array:
+    """(3, 3) rotation by `angle` about the unit vector `axis` (Rodrigues' formula)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+
+
+def random_rotation(rng: np.random.Generator) -> Array:
+    """Uniform over all rotations: a normalised Gaussian quaternion (Shoemake 1992)."""
+    w, x, y, z = unit(rng.normal(size=4))
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def rotation_between(a: Array, b: Array) -> Array:
+    """The smallest rotation (3, 3) that turns unit vector a onto unit vector b."""
+    axis = np.cross(a, b)
+    sine = float(np.linalg.norm(axis))
+    if sine < 1e-9:
+        if a @ b > 0:
+            return np.eye(3)
+        other = np.eye(3)[int(np.argmin(np.abs(a)))]
+        return axis_angle(unit(np.cross(a, other)), math.pi)
+    return axis_angle(axis / sine, math.atan2(sine, float(a @ b)))
+
+
+def look_at(eye: Array, target: Array, roll: float = 0.0) -> Array:
+    """T_world_from_camera of a camera at `eye` that sees `target` in its centre, world up in the image.
+
+    roll: radians, turns the camera about its viewing axis. Looking straight down, +Y is up.
+    """
+    z = unit(target - eye)
+    up = np.array([0.0, 0.0, 1.0]) if abs(z[2]) < 0.9999 else np.array([0.0, 1.0, 0.0])
+    x = unit(np.cross(z, up))
+    R = np.column_stack([x, np.cross(z, x), z]) @ axis_angle((0.0, 0.0, 1.0), roll)
+    return rigid(R, eye)
+
+
+def intrinsics(width_px: int, height_px: int, focal_px: float) -> Array:
+    """(3, 3) pinhole matrix with the principal point in the image's centre."""
+    return np.array([[focal_px, 0.0, width_px / 2], [0.0, focal_px, height_px / 2], [0.0, 0.0, 1.0]])
+
+
+def project(camera: Camera, points_world: Array) -> tuple[Array, Array]:
+    """points_world: (N, 3) metres. Returns uv (N, 2) continuous pixels and depth (N,) metres, > 0 in front.
+
+    Points with depth <= 0 have no image; their uv are not meaningful.
+    """
+    points = apply(inverse(camera.T_world_from_camera), points_world)
+    depth = points[:, 2]
+    safe = np.where(np.abs(depth) < 1e-12, 1e-12, depth)
+    uv = points @ camera.K.T
+    return uv[:, :2] / safe[:, None], depth
+
+
+def rays(camera: Camera, uv: Array) -> Array:
+    """uv: (N, 2) continuous pixels. Returns (N, 3) directions in world, scaled to depth 1."""
+    directions = np.column_stack([uv, np.ones(len(uv))]) @ np.linalg.inv(camera.K).T
+    return directions @ camera.T_world_from_camera[:3, :3].T
+
+
+def from_opencv(points: Array) -> Array:
+    """Pixels as OpenCV counts them (first pixel's centre = 0) to continuous pixels."""
+    return points + 0.5
+
+
+def to_opencv(points: Array) -> Array:
+    """Continuous pixels to pixels as OpenCV counts them."""
+    return points - 0.5

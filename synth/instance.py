@@ -1,0 +1,55 @@
+"""Placed objects: where an instance's keypoints and outline lie in the world and in the image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synth.geometry import apply, axis_angle, inverse, project, rigid
+from synth.types import Array, Camera, ObjectAsset, ObjectInstance
+
+
+@dataclass(frozen=True)
+class Library:
+    """What scenes are made of: target objects and the names of the background photos."""
+
+    objects: tuple[ObjectAsset, ...]
+    photos: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> ObjectAsset:
+        return next(asset for asset in self.objects if asset.name == name)
+
+
+def object_points(asset: ObjectAsset, instance: ObjectInstance) -> Array:
+    """The instance's keypoints (K, 3) in world: shape scale, then joints, then pose."""
+    points = asset.keypoints_m.copy()
+    for joint in asset.joints:
+        T = joint_transform(asset, joint.name, instance.joints[joint.name])
+        moved = list(joint.keypoints)
+        points[moved] = apply(T, points[moved])
+    return apply(instance.T_world_from_object, points * np.array(instance.scale))
+
+
+def joint_transform(asset: ObjectAsset, name: str, value: float) -> Array:
+    """(4, 4) motion of the joint's parts within the unscaled object frame."""
+    joint = next(j for j in asset.joints if j.name == name)
+    R, origin = axis_angle(joint.axis, value), np.array(joint.origin_m)
+    return rigid(R, origin - R @ origin)
+
+
+def outline(camera: Camera, points_world: Array) -> Array | None:
+    """(4,) x0, y0, x1, y1 of the projected points, in pixels; None when one lies behind the camera."""
+    uv, depth = project(camera, points_world)
+    if depth.min() <= 1e-6:
+        return None
+    return np.concatenate([uv.min(0), uv.max(0)])
+
+
+def hull_world(asset: ObjectAsset, instance: ObjectInstance) -> Array:
+    """(H, 3) corners of the instance's convex hull in world; joints are left at rest."""
+    corners = asset.hulls[instance.mesh] * np.array(instance.scale)
+    return apply(instance.T_world_from_object, corners)
+
+
+def camera_from_object(camera: Camera, instance: ObjectInstance) -> Array:
+    """T_camera_from_object (4, 4) of one instance."""
+    return inverse(camera.T_world_from_camera) @ instance.T_world_from_object

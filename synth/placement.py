@@ -1,0 +1,217 @@
+"""Where target objects stand: on the ground in stable poses, upright, or free before the camera."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial import ConvexHull
+
+from synth.config import SynthConfig
+from synth.geometry import axis_angle, random_rotation, rays, rigid, rotation_between, unit
+from synth.instance import hull_world, outline
+from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectInstance
+
+Rng = np.random.Generator
+
+PLACEMENT_TRIES = 30
+MAX_BOX_OVERLAP = 0.3
+FILL = 0.97
+"""A free object is moved away until it fills at most this share of the image's width and height."""
+DEFAULT_MATERIAL = MaterialRange((-0.03, 0.03), (0.8, 1.2), (0.8, 1.2), (0.3, 0.8), (0.0, 0.0), ())
+
+
+def sample_objects(
+    config: SynthConfig, asset: ObjectAsset, camera: Camera, size: float, rng: Rng
+) -> tuple[ObjectInstance, ...]:
+    """The target objects: none with probability `negatives`, else config's count as far as there is room."""
+    low, high = config.objects.count
+    count = 0 if rng.random() < config.objects.negatives else int(rng.integers(low, high + 1))
+    place = _place_free if asset.placement.mode == "free" else _place_on_plane
+    objects: list[ObjectInstance] = []
+    for _ in range(count):
+        for _ in range(PLACEMENT_TRIES):
+            candidate = place(config, asset, camera, size, objects, rng)
+            if candidate is not None:
+                objects.append(candidate)
+                break
+    return tuple(objects)
+
+
+def _draw_shape(
+    asset: ObjectAsset, rng: Rng
+) -> tuple[int, tuple[float, float, float], dict[str, float], dict[str, Look]]:
+    mesh = int(rng.integers(len(asset.meshes)))
+    x, y, z = (float(rng.uniform(*r)) for r in asset.scale_range)
+    joints = {j.name: float(rng.uniform(*j.range)) for j in asset.joints}
+    looks = {}
+    for part in asset.meshes[mesh]:
+        material = asset.materials.get(part.name, asset.materials.get("*", DEFAULT_MATERIAL))
+        looks[part.name] = Look(
+            hue=float(rng.uniform(*material.hue)),
+            saturation=float(rng.uniform(*material.saturation)),
+            value=float(rng.uniform(*material.value)),
+            roughness=float(rng.uniform(*material.roughness)),
+            metallic=float(rng.uniform(*material.metallic)),
+            texture=int(rng.integers(len(material.textures))) if material.textures else None,
+        )
+    return mesh, (x, y, z), joints, looks
+
+
+def _draw_pixel(config: SynthConfig, camera: Camera, radius_px: float, rng: Rng) -> Array:
+    """A place for an object's centre: wholly in the image, or anywhere in it for the truncated share."""
+    size = np.array([camera.width_px, camera.height_px], dtype=np.float64)
+    margin = np.minimum(radius_px, 0.45 * size)
+    if rng.random() < config.objects.truncation:
+        margin = 0.1 * margin
+    return np.asarray(rng.uniform(margin, size - margin))
+
+
+def _place_on_plane(
+    config: SynthConfig,
+    asset: ObjectAsset,
+    camera: Camera,
+    size: float,
+    others: Sequence[ObjectInstance],
+    rng: Rng,
+) -> ObjectInstance | None:
+    mesh, scale, joints, looks = _draw_shape(asset, rng)
+    R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ _standing(asset, mesh, rng)
+    corners = asset.hulls[mesh] * np.array(scale) @ R.T
+    placement = asset.placement
+    height = -corners[:, 2].min()
+    if placement.plane_at_m is not None:
+        height = -placement.plane_at_m * float(np.abs(placement.up) @ scale)
+    footprints = [footprint(hull_world(asset, other)) for other in others]
+    shape = footprint(corners)
+    if footprints and rng.random() < config.objects.touching:
+        spot = _beside(shape, footprints[rng.integers(len(footprints))], asset.diameter_m, rng)
+    else:
+        longer = max(camera.width_px, camera.height_px)
+        pixel = _draw_pixel(config, camera, 0.5 * size * longer, rng)
+        ground = ground_points(camera, pixel[None])[0]
+        if ground is None or np.linalg.norm(ground) > 3 * np.linalg.norm(camera.T_world_from_camera[:3, 3]):
+            return None
+        spot = ground[:2] - (shape.max(0) + shape.min(0)) / 2
+    instance = ObjectInstance(
+        asset.name, mesh, rigid(R, np.array([spot[0], spot[1], height])), scale, joints, looks
+    )
+    if any(convex_overlap(shape + spot, other) for other in footprints):
+        return None
+    return instance if _in_view(config, asset, camera, instance, rng) else None
+
+
+def _in_view(
+    config: SynthConfig, asset: ObjectAsset, camera: Camera, instance: ObjectInstance, rng: Rng
+) -> bool:
+    """Wholly in the image, or for the truncated share at least half of its outline."""
+    box = outline(camera, hull_world(asset, instance))
+    if box is None:
+        return False
+    size = np.array([camera.width_px, camera.height_px])
+    inside = np.prod(np.clip(np.minimum(box[2:], size) - np.maximum(box[:2], 0), 0, None))
+    share = inside / np.prod(box[2:] - box[:2])
+    return bool(share > 0.999 or (share > 0.5 and rng.random() < config.objects.truncation))
+
+
+def _standing(asset: ObjectAsset, mesh: int, rng: Rng) -> Array:
+    """Rotation that stands the object on the plane, before its yaw."""
+    placement = asset.placement
+    if placement.mode == "upright":
+        tilt = axis_angle(placement.tilt_axis, rng.uniform(*placement.tilt_range))
+        return rotation_between(np.array(placement.up), np.array([0.0, 0.0, 1.0])) @ tilt
+    poses = asset.stable_poses[mesh]
+    return poses[rng.choice(len(poses), p=[p for _, p in poses])][0]
+
+
+def _place_free(
+    config: SynthConfig,
+    asset: ObjectAsset,
+    camera: Camera,
+    size: float,
+    others: Sequence[ObjectInstance],
+    rng: Rng,
+) -> ObjectInstance | None:
+    mesh, scale, joints, looks = _draw_shape(asset, rng)
+    if others:
+        size = log_uniform(rng, asset.apparent_size)
+    longer = max(camera.width_px, camera.height_px)
+    pixel = _draw_pixel(config, camera, 0.4 * size * longer, rng)
+    ray = rays(camera, pixel[None])[0]
+    eye = camera.T_world_from_camera[:3, 3]
+    placement = asset.placement
+    cosine = rng.uniform(math.cos(placement.facing_max_angle), 1.0)
+    towards = unit(-ray)
+    away = unit(np.cross(towards, random_rotation(rng)[0]))
+    side = axis_angle(away, math.acos(cosine)) @ towards
+    spin = axis_angle(placement.facing_axis, rng.uniform(-math.pi, math.pi))
+    R = rotation_between(np.array(placement.facing_axis), side) @ spin
+    centre = R @ (asset.hulls[mesh] * np.array(scale)).mean(0)
+    distance = camera.K[0, 0] * asset.diameter_m / (size * longer)
+    for _ in range(2):
+        instance = ObjectInstance(
+            asset.name, mesh, rigid(R, eye + ray * distance - centre), scale, joints, looks
+        )
+        box = outline(camera, hull_world(asset, instance))
+        if box is None:
+            return None
+        extent = box[2:] - box[:2]
+        fit = extent / (FILL * np.array([camera.width_px, camera.height_px]))
+        distance *= float(max(extent.max() / (size * longer), *fit))
+    if box is None or not _in_view(config, asset, camera, instance, rng):
+        return None
+    for other in others:
+        gap = np.linalg.norm(instance.T_world_from_object[:3, 3] - other.T_world_from_object[:3, 3])
+        other_box = outline(camera, hull_world(asset, other))
+        if gap < asset.diameter_m or other_box is None or _overlap(box, other_box) > MAX_BOX_OVERLAP:
+            return None
+    return instance
+
+
+def ground_points(camera: Camera, uv: Array) -> list[Array | None]:
+    """Where the rays through pixels uv (N, 2) meet z = 0; None for those that do not."""
+    eye = camera.T_world_from_camera[:3, 3]
+    return [eye - d * eye[2] / d[2] if d[2] < -1e-6 else None for d in rays(camera, uv)]
+
+
+def footprint(points_world: Array) -> Array:
+    """(M, 2) corners of the convex outline seen from above, counter-clockwise."""
+    flat = points_world[:, :2]
+    corners: Array = flat[ConvexHull(flat).vertices]
+    return corners
+
+
+def convex_overlap(a: Array, b: Array) -> bool:
+    """Whether two convex polygons (M, 2), (N, 2) overlap: separating axis theorem."""
+    for polygon in (a, b):
+        edges = np.roll(polygon, -1, axis=0) - polygon
+        normals = np.column_stack([edges[:, 1], -edges[:, 0]])
+        along_a, along_b = a @ normals.T, b @ normals.T
+        apart = (along_a.max(0) <= along_b.min(0)) | (along_b.max(0) <= along_a.min(0))
+        if apart.any():
+            return False
+    return True
+
+
+def _beside(shape: Array, other: Array, diameter: float, rng: Rng) -> Array:
+    """The offset (2,) that puts `shape` next to `other` in a random direction, a small gap between."""
+    angle = rng.uniform(-math.pi, math.pi)
+    direction = np.array([math.cos(angle), math.sin(angle)])
+    start = (other.max(0) + other.min(0)) / 2 - (shape.max(0) + shape.min(0)) / 2
+    near, far = 0.0, 2.5 * diameter
+    for _ in range(12):
+        middle = (near + far) / 2
+        if convex_overlap(shape + start + direction * middle, other):
+            near = middle
+        else:
+            far = middle
+    return np.asarray(start + direction * (far + rng.uniform(0.0, 0.15) * diameter))
+
+
+def _overlap(a: Array, b: Array) -> float:
+    """Intersection of two boxes as a share of the smaller."""
+    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
+    return float(np.prod(sides) / min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])))
+
+
+def log_uniform(rng: Rng, limits: tuple[float, float]) -> float:
+    return float(np.exp(rng.uniform(math.log(limits[0]), math.log(limits[1]))))

@@ -1,0 +1,286 @@
+"""The reference renderer: pyrender (glTF metallic-roughness shading) on EGL, with a GPU or in software.
+
+Differences to plain pyrender: the shadow map covers the objects only, at a fixed resolution, and the
+ground does not cast; meshes are drawn in a fixed order, so that equal scenes give equal bytes.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+os.environ.setdefault("LP_NUM_THREADS", "1")
+
+import numpy as np
+import pyrender
+from OpenGL.EGL import eglDestroyContext
+from OpenGL.GL import GL_CLAMP_TO_EDGE, GL_FLOAT, GL_NEAREST, glViewport
+from pyrender.renderer import Renderer as _GLRenderer
+
+from synth.errors import EnvironmentProblem
+from synth.geometry import rigid, rotation_between
+from synth.instance import Library, joint_transform
+from synth.render.base import (
+    backdrop,
+    backdrop_texture,
+    clip_planes,
+    distractor_part,
+    may_be_hidden,
+    varied_color,
+    varied_texture,
+)
+from synth.types import Array, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
+
+SHADOW_MAP_PX = 1024
+OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+class _Scene(pyrender.Scene):
+    """A scene whose meshes have an order and whose shadow region is given, not its bounding box."""
+
+    def __init__(self, ambient: float, shadow_centre: Array, shadow_radius: float) -> None:
+        super().__init__(bg_color=np.zeros(4), ambient_light=np.full(3, ambient))
+        self.ordered: list[Any] = []
+        self.ground: Any = None
+        self.casting = False
+        self.shadow_centre, self.shadow_radius = shadow_centre, shadow_radius
+
+    @property
+    def mesh_nodes(self) -> list[Any]:
+        return [n for n in self.ordered if not (self.casting and n is self.ground)]
+
+    @property
+    def centroid(self) -> Array:
+        return self.shadow_centre
+
+    @property
+    def scale(self) -> float:
+        return self.shadow_radius
+
+    def add_mesh(self, mesh: Any, pose: Array) -> Any:
+        node = self.add(mesh, pose=pose)
+        self.ordered.append(node)
+        return node
+
+
+class _KeyLight(pyrender.DirectionalLight):
+    """A directional light with a shadow map of SHADOW_MAP_PX that is lit outside its borders."""
+
+    def _generate_shadow_texture(self, size: int | None = None) -> None:
+        sampler = pyrender.Sampler(
+            magFilter=GL_NEAREST, minFilter=GL_NEAREST, wrapS=GL_CLAMP_TO_EDGE, wrapT=GL_CLAMP_TO_EDGE
+        )
+        self.shadow_texture = pyrender.Texture(
+            width=SHADOW_MAP_PX,
+            height=SHADOW_MAP_PX,
+            source_channels="D",
+            data_format=GL_FLOAT,
+            sampler=sampler,
+        )
+
+    def _get_shadow_camera(self, scene_scale: float) -> Any:
+        return pyrender.OrthographicCamera(
+            xmag=scene_scale, ymag=scene_scale, znear=1e-3 * scene_scale, zfar=4 * scene_scale
+        )
+
+
+class _ShadowRenderer(_GLRenderer):
+    def _shadow_mapping_pass(self, scene: _Scene, light_node: Any, flags: int) -> None:
+        scene.casting = True
+        super()._shadow_mapping_pass(scene, light_node, flags)
+        scene.casting = False
+
+    def _configure_shadow_mapping_viewport(self, light: Any, flags: int) -> None:
+        super()._configure_shadow_mapping_viewport(light, flags)
+        glViewport(0, 0, SHADOW_MAP_PX, SHADOW_MAP_PX)
+
+
+class _Offscreen(pyrender.OffscreenRenderer):
+    def _create(self) -> None:
+        super()._create()
+        self._renderer = _ShadowRenderer(self.viewport_width, self.viewport_height)
+
+    def delete(self) -> None:
+        """Frees the context, but not the display, which all contexts of the process share."""
+        if self._platform is None:
+            return
+        self._platform.make_current()
+        self._renderer.delete()
+        self._platform.make_uncurrent()
+        eglDestroyContext(self._platform._egl_display, self._platform._egl_context)
+        self._platform = self._renderer = None
+
+
+class PyrenderRenderer:
+    """See synth.render.base.Renderer."""
+
+    def __init__(self, library: Library, photos: Path | None) -> None:
+        self._library = library
+        self._photos = photos
+        try:
+            self._gl = _Offscreen(64, 64)
+        except Exception as error:
+            raise EnvironmentProblem(
+                f"no OpenGL context through EGL ({type(error).__name__}: {error}); "
+                "install libegl1, libgl1 and libgl1-mesa-dri, or a GPU driver with EGL"
+            ) from error
+
+    def close(self) -> None:
+        self._gl.delete()
+
+    def render(self, scene: SceneSpec) -> RenderResult:
+        camera = scene.camera
+        self._gl.viewport_width, self._gl.viewport_height = camera.width_px, camera.height_px
+        stage, nodes = self._build(scene)
+        flags = pyrender.RenderFlags.SKIP_CULL_FACES
+        if scene.objects or scene.distractors:
+            flags |= pyrender.RenderFlags.SHADOWS_DIRECTIONAL
+        rgb, _ = self._gl.render(stage, flags)
+        instance_id, depth = self._segment(stage, nodes)
+        alone = [
+            self._unoccluded(stage, nodes, n)
+            if may_be_hidden(scene, self._library, n)
+            else int((instance_id == n + 1).sum())
+            for n in range(len(scene.objects))
+        ]
+        depth_m = np.where(depth > 0, depth, np.inf).astype(np.float32)
+        self._free(stage)
+        return RenderResult(np.ascontiguousarray(rgb), depth_m, instance_id, np.array(alone, dtype=np.int64))
+
+    def _segment(self, stage: _Scene, nodes: list[list[Any]]) -> tuple[Any, Any]:
+        """instance_id (H, W) int32 and depth (H, W) metres of the stage's visible meshes."""
+        colors = {node: (0, 0, 0) for node in stage.mesh_nodes}
+        for n, parts in enumerate(nodes, start=1):
+            colors.update(dict.fromkeys(parts, (n & 255, n >> 8, 0)))
+        flags = pyrender.RenderFlags.SEG | pyrender.RenderFlags.SKIP_CULL_FACES
+        seg, depth = self._gl.render(stage, flags, colors)
+        return seg[:, :, 0].astype(np.int32) + (seg[:, :, 1].astype(np.int32) << 8), depth
+
+    def _unoccluded(self, stage: _Scene, nodes: list[list[Any]], n: int) -> int:
+        """Pixels object n covers when it is drawn alone."""
+        everything = stage.ordered
+        stage.ordered = nodes[n]
+        alone, _ = self._segment(stage, nodes)
+        stage.ordered = everything
+        return int((alone == n + 1).sum())
+
+    def _build(self, scene: SceneSpec) -> tuple[_Scene, list[list[Any]]]:
+        """The pyrender scene, and the mesh nodes of each object."""
+        centre, radius = _shadow_region(scene, self._library)
+        stage = _Scene(scene.ambient, centre, radius)
+        stage.ground = stage.add_mesh(self._ground(scene), np.eye(4))
+        nodes = []
+        for instance in scene.objects:
+            asset = self._library[instance.asset]
+            nodes.append(
+                [
+                    stage.add_mesh(
+                        _mesh(*_posed(asset, instance, part), part, _material(asset, instance, part)),
+                        instance.T_world_from_object,
+                    )
+                    for part in asset.meshes[instance.mesh]
+                ]
+            )
+        for distractor in scene.distractors:
+            part = distractor_part(distractor)
+            material = pyrender.MetallicRoughnessMaterial(
+                baseColorTexture=_texture(part.texture),
+                roughnessFactor=part.roughness,
+                metallicFactor=part.metallic,
+            )
+            mesh = _mesh(part.vertices, part.normals, part, material)
+            stage.add_mesh(mesh, distractor.T_world_from_object)
+        for light in scene.lights:
+            kind = _KeyLight if light.kind == "key" else pyrender.PointLight
+            towards = np.array(light.direction)
+            R = rotation_between(np.array([0.0, 0.0, 1.0]), towards)
+            distance = 20 * radius
+            power = light.irradiance * np.pi * (1.0 if light.kind == "key" else distance**2)
+            stage.add(
+                kind(color=np.array(light.color), intensity=power),
+                pose=rigid(R, centre + towards * distance),
+            )
+        camera = scene.camera
+        diameter = max(self._library[o.asset].diameter_m for o in scene.objects) if scene.objects else radius
+        near, far = clip_planes(scene, diameter)
+        stage.main_camera_node = stage.add(
+            pyrender.IntrinsicsCamera(
+                camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2], near, far
+            ),
+            pose=camera.T_world_from_camera @ OPENGL_FROM_OPENCV,
+        )
+        return stage, nodes
+
+    def _ground(self, scene: SceneSpec) -> Any:
+        vertices, faces, uv = backdrop(scene)
+        texture = _texture(backdrop_texture(scene, self._photos))
+        if scene.background.on_plane:
+            material = pyrender.MetallicRoughnessMaterial(
+                baseColorTexture=texture, roughnessFactor=scene.background.roughness, metallicFactor=0.0
+            )
+        else:
+            material = pyrender.MetallicRoughnessMaterial(
+                baseColorFactor=(0.0, 0.0, 0.0, 1.0),
+                emissiveTexture=texture,
+                emissiveFactor=np.ones(3),
+                roughnessFactor=1.0,
+                metallicFactor=1.0,
+            )
+        up = np.broadcast_to([0.0, 0.0, 1.0], vertices.shape)
+        primitive = pyrender.Primitive(
+            positions=vertices, normals=up, texcoord_0=uv, indices=faces, material=material
+        )
+        return pyrender.Mesh([primitive])
+
+    def _free(self, stage: _Scene) -> None:
+        """Frees the scene's GL objects at once: pyrender would keep them until the next frame."""
+        empty = pyrender.Scene()
+        self._gl._platform.make_current()
+        self._gl._renderer._update_context(empty, pyrender.RenderFlags.NONE)
+        self._gl._platform.make_uncurrent()
+
+
+def _posed(asset: ObjectAsset, instance: ObjectInstance, part: Part) -> tuple[Array, Array]:
+    """The part's vertices and normals in the object frame after joints and shape scale."""
+    vertices, normals = part.vertices, part.normals
+    for joint in asset.joints:
+        if part.name in joint.parts:
+            T = joint_transform(asset, joint.name, instance.joints[joint.name])
+            vertices, normals = vertices @ T[:3, :3].T + T[:3, 3], normals @ T[:3, :3].T
+    scale = np.array(instance.scale)
+    normals = normals / scale
+    return vertices * scale, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+def _material(asset: ObjectAsset, instance: ObjectInstance, part: Part) -> Any:
+    look = instance.looks[part.name]
+    texture = varied_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
+    return pyrender.MetallicRoughnessMaterial(
+        baseColorFactor=(*varied_color(part, look), 1.0),
+        baseColorTexture=None if texture is None else _texture(texture),
+        roughnessFactor=look.roughness,
+        metallicFactor=look.metallic,
+    )
+
+
+def _texture(image: Any) -> Any:
+    return pyrender.Texture(source=np.ascontiguousarray(image), source_channels="RGB")
+
+
+def _mesh(vertices: Array, normals: Array, part: Part, material: Any) -> Any:
+    primitive = pyrender.Primitive(
+        positions=vertices, normals=normals, texcoord_0=part.uv, indices=part.faces, material=material
+    )
+    return pyrender.Mesh([primitive])
+
+
+def _shadow_region(scene: SceneSpec, library: Library) -> tuple[Array, float]:
+    """Centre (3,) and radius of a sphere around everything that casts a shadow."""
+    spheres = [(o.T_world_from_object[:3, 3], library[o.asset].diameter_m) for o in scene.objects]
+    spheres += [
+        (d.T_world_from_object[:3, 3], float(np.linalg.norm(d.size_m)) / 2) for d in scene.distractors
+    ]
+    if not spheres:
+        return np.zeros(3), 1.0
+    centre = np.mean([c for c, _ in spheres], axis=0)
+    return centre, 1.02 * max(float(np.linalg.norm(c - centre)) + r for c, r in spheres)

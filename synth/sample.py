@@ -1,0 +1,218 @@
+"""Pure samplers: sample_scene(config, library, seed, index) -> SceneSpec.
+
+Every sampler draws from its own random stream (seed, index, sampler's name), so that a change in one
+reshuffles no other, and image i never depends on image i - 1.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from synth.background import SURFACES
+from synth.config import SynthConfig
+from synth.geometry import (
+    axis_angle,
+    intrinsics,
+    look_at,
+    random_rotation,
+    rays,
+    rigid,
+)
+from synth.instance import Library, hull_world
+from synth.placement import convex_overlap, footprint, ground_points, log_uniform, sample_objects
+from synth.types import (
+    Array,
+    Background,
+    Camera,
+    Distractor,
+    Light,
+    ObjectAsset,
+    ObjectInstance,
+    SceneSpec,
+    Sensor,
+)
+
+SHAPES = ("box", "cylinder", "sphere", "capsule", "cone")
+SURFACE_SEEDS = 64
+"""Procedural surfaces come from this many seeds a kind, so that a worker can keep them."""
+Rng = np.random.Generator
+
+
+def stream(seed: int, index: int, sampler: str) -> Rng:
+    """The random stream of one sampler for one image."""
+    return np.random.default_rng(np.random.SeedSequence([seed, index, zlib.crc32(sampler.encode())]))
+
+
+def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -> SceneSpec:
+    """The whole scene of image `index`: a function of its arguments alone."""
+    choice = stream(seed, index, "object")
+    asset = library.objects[choice.integers(len(library.objects))]
+    on_plane = asset.placement.mode != "free"
+    size = log_uniform(choice, asset.apparent_size)
+    camera = sample_camera(config, asset, size, stream(seed, index, "camera"))
+    objects = sample_objects(config, asset, camera, size, stream(seed, index, "objects"))
+    return SceneSpec(
+        seed=seed,
+        index=index,
+        camera=camera,
+        objects=objects,
+        distractors=sample_distractors(config, asset, camera, objects, stream(seed, index, "distractors")),
+        lights=sample_lights(config, camera, stream(seed, index, "lights")),
+        ambient=float(stream(seed, index, "ambient").uniform(*config.light.ambient)),
+        background=sample_background(
+            config, library.photos, asset.diameter_m, on_plane, stream(seed, index, "background")
+        ),
+        sensor=sample_sensor(config, stream(seed, index, "sensor")),
+    )
+
+
+def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng) -> Camera:
+    """A camera that looks at the world's origin from where an object there has about `size`.
+
+    size: the object's longest extent as a share of the image's longer side.
+    """
+    c = config.camera
+    longer = max(c.width_px, c.height_px)
+    focal = longer / 2 / math.tan(math.radians(rng.uniform(*c.fov_deg)) / 2)
+    distance = focal * asset.diameter_m / (size * longer)
+    elevation = rng.uniform(*asset.placement.elevation)
+    if rng.random() < c.top_view and asset.placement.mode == "resting":
+        elevation = math.pi / 2
+    azimuth = rng.uniform(-math.pi, math.pi)
+    eye = distance * np.array(
+        [
+            math.cos(elevation) * math.cos(azimuth),
+            math.cos(elevation) * math.sin(azimuth),
+            math.sin(elevation),
+        ]
+    )
+    roll = math.radians(rng.uniform(*c.roll_deg))
+    if elevation > math.radians(89):
+        roll = rng.uniform(-math.pi, math.pi)
+    T = look_at(eye, np.zeros(3), roll)
+    return Camera(c.width_px, c.height_px, intrinsics(c.width_px, c.height_px, focal), T)
+
+
+def sample_distractors(
+    config: SynthConfig, asset: ObjectAsset, camera: Camera, objects: Sequence[ObjectInstance], rng: Rng
+) -> tuple[Distractor, ...]:
+    """Unlabelled things beside, behind and (occluders) in front of the objects."""
+    low, high = config.distractors.count
+    eye = camera.T_world_from_camera[:3, 3]
+    reach = float(np.linalg.norm(eye))
+    on_plane = asset.placement.mode != "free"
+    footprints = [footprint(hull_world(asset, o)) for o in objects] if on_plane else []
+    distractors = []
+    for _ in range(int(rng.integers(low, high + 1))):
+        size = asset.diameter_m * log_uniform(rng, config.distractors.size)
+        x, y, z = (float(size * s) for s in np.exp(rng.uniform(-1.6, 0.0, 3)))
+        shape = SHAPES[rng.integers(len(SHAPES))]
+        R = random_rotation(rng)
+        pixel = rng.uniform([0.0, 0.0], [camera.width_px, camera.height_px])
+        if objects and rng.random() < config.distractors.occluders:
+            target = hull_world(asset, objects[int(rng.integers(len(objects)))])
+            edge = target[rng.integers(len(target))]
+            nearer = rng.uniform(0.45, 0.85)
+            shrink = 0.7 * nearer
+            x, y, z = x * shrink, y * shrink, z * shrink
+            centre = eye + (edge - eye) * nearer
+            if on_plane:
+                centre[2] = max(centre[2], 0.6 * max(x, y, z))
+        elif on_plane:
+            ground = ground_points(camera, pixel[None])[0]
+            if ground is None or np.linalg.norm(ground - eye) > 4 * reach:
+                continue
+            R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi))
+            radius = math.hypot(x, y) / 2
+            ring = [(math.cos(a) * radius, math.sin(a) * radius) for a in np.linspace(0, 2 * math.pi, 9)[:-1]]
+            if any(convex_overlap(np.array(ring) + ground[:2], f) for f in footprints):
+                continue
+            centre = ground + np.array([0.0, 0.0, z / 2])
+        else:
+            behind = reach * rng.uniform(1.3, 2.5)
+            x, y, z = x * 1.5, y * 1.5, z * 1.5
+            centre = eye + rays(camera, pixel[None])[0] * behind
+        distractors.append(
+            Distractor(
+                shape=shape,
+                size_m=(x, y, z),
+                T_world_from_object=rigid(R, centre),
+                surface=SURFACES[rng.integers(len(SURFACES))],
+                surface_seed=int(rng.integers(SURFACE_SEEDS)),
+                roughness=float(rng.uniform(0.15, 1.0)),
+                metallic=float(rng.random() < 0.15),
+            )
+        )
+    return tuple(distractors)
+
+
+def sample_lights(config: SynthConfig, camera: Camera, rng: Rng) -> tuple[Light, ...]:
+    """A key light that casts shadows and a weaker fill light from another side."""
+    c = config.light
+    azimuth = rng.uniform(-math.pi, math.pi)
+    key = _direction(azimuth, math.radians(rng.uniform(*c.key_elevation_deg)))
+    fill = _direction(azimuth + rng.uniform(1.5, 4.8), math.radians(rng.uniform(20, 80)))
+    return (
+        Light(
+            "key", key, float(rng.uniform(*c.key_irradiance)), kelvin_to_rgb(rng.uniform(*c.temperature_k))
+        ),
+        Light("fill", fill, float(rng.uniform(*c.fill)), kelvin_to_rgb(rng.uniform(*c.temperature_k))),
+    )
+
+
+def kelvin_to_rgb(kelvin: float) -> tuple[float, float, float]:
+    """Linear RGB, maximum 1, of a black body relative to daylight at 6,500 K.
+
+    Planck's law at 610, 550 and 465 nm.
+    """
+
+    def planck(t: float) -> Array:
+        wavelength = np.array([610e-9, 550e-9, 465e-9])
+        return np.asarray(1.0 / (wavelength**5 * np.expm1(1.4388e-2 / (wavelength * t))))
+
+    rgb = planck(kelvin) / planck(6500.0)
+    r, g, b = rgb / rgb.max()
+    return float(r), float(g), float(b)
+
+
+def sample_background(
+    config: SynthConfig, photos: Sequence[str], diameter: float, on_plane: bool, rng: Rng
+) -> Background:
+    """A photo of the pool (if there is one) or a procedural surface."""
+    is_photo = rng.random() < config.background.photo and len(photos) > 0
+    zoom = rng.uniform(0.35, 1.0)
+    x0, y0 = rng.uniform(0.0, 1.0 - zoom, 2)
+    return Background(
+        kind="photo" if is_photo else SURFACES[rng.integers(len(SURFACES))],
+        photo=photos[int(rng.integers(len(photos)))] if is_photo else "",
+        crop=(float(x0), float(y0), float(zoom), float(zoom)),
+        flip=bool(rng.random() < 0.5),
+        seed=int(rng.integers(SURFACE_SEEDS)),
+        tile_m=float(diameter * log_uniform(rng, config.background.tile)),
+        roughness=float(rng.uniform(*config.background.roughness)),
+        on_plane=on_plane,
+    )
+
+
+def sample_sensor(config: SynthConfig, rng: Rng) -> Sensor:
+    c = config.sensor
+    moving = rng.random() < c.motion
+    r, g, b = rng.uniform(*c.white_balance, 3)
+    return Sensor(
+        exposure=float(2.0 ** rng.uniform(*c.exposure_ev)),
+        white_balance=(float(r), float(g), float(b)),
+        contrast=float(rng.uniform(*c.contrast)),
+        blur_sigma_px=float(rng.uniform(*c.blur_sigma_px)),
+        motion_px=float(rng.uniform(*c.motion_px)) if moving else 0.0,
+        motion_angle=float(rng.uniform(0.0, math.pi)),
+        noise_shot=float(rng.uniform(*c.noise_shot)),
+        noise_read=float(rng.uniform(*c.noise_read)),
+        jpeg_quality=int(rng.integers(c.jpeg_quality[0], c.jpeg_quality[1] + 1)),
+    )
+
+
+def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
+    flat = math.cos(elevation)
+    return flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)

@@ -1,0 +1,285 @@
+"""The frozen types that flow through Meshmark. Standard library and numpy only.
+
+Units are metres and radians. Frames: world is right-handed with +Z up; the camera looks along +Z with
+x right and y down (OpenCV). ``T_a_from_b`` maps points of frame b into frame a. Pixels are continuous:
+(0, 0) is the top-left corner of the image and the centre of pixel (i, j) lies at (i + 0.5, j + 0.5).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+NOT_LABELLED, OCCLUDED, VISIBLE = 0, 1, 2
+"""Values of a keypoint's v: outside the image or unlabelled; in the image but hidden; visible."""
+
+
+@dataclass(frozen=True)
+class KeypointSchema:
+    """What the K keypoints of one object type are called and how they relate.
+
+    skeleton: pairs of keypoint indices to draw as lines.
+    flip_pairs: index pairs that trade places in a mirrored picture; () when mirroring moves no name;
+        None when a mirrored picture of the object is not a picture of the object (never flip).
+    oks_sigmas: (K,) per-keypoint standard deviation of labels, as a share of sqrt(object area).
+    """
+
+    names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+    flip_pairs: tuple[tuple[int, int], ...] | None
+    oks_sigmas: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named piece of a mesh. vertices, normals: (V, 3), metres. faces: (F, 3) vertex indices.
+
+    uv: (V, 2), (0, 0) = bottom-left of the texture, or None. texture: (h, w, 3) uint8 sRGB or None.
+    base_color: linear RGB factor in [0, 1], multiplied with the texture.
+    """
+
+    name: str
+    vertices: Array
+    faces: NDArray[np.int64]
+    normals: Array
+    uv: Array | None
+    texture: NDArray[np.uint8] | None
+    base_color: tuple[float, float, float]
+    roughness: float
+    metallic: float
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Parts and keypoints that turn together about an axis (object frame, metres, radians)."""
+
+    name: str
+    parts: tuple[str, ...]
+    keypoints: tuple[int, ...]
+    axis: tuple[float, float, float]
+    origin_m: tuple[float, float, float]
+    range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How an object stands in the world.
+
+    mode: 'resting' (in its stable poses on the plane), 'upright' (`up` points to the sky) or 'free'.
+    plane_at_m: height along `up` at which the ground cuts an upright object; None = its lowest point.
+    tilt_axis, tilt_range: rotation away from upright, radians. facing_axis, facing_max_angle: a free
+    object shows the camera the side `facing_axis` points to, up to that angle (pi = any side).
+    elevation: of the camera above the plane, seen from the object, radians.
+    """
+
+    mode: str
+    up: tuple[float, float, float]
+    plane_at_m: float | None
+    tilt_axis: tuple[float, float, float]
+    tilt_range: tuple[float, float]
+    facing_axis: tuple[float, float, float]
+    facing_max_angle: float
+    elevation: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class MaterialRange:
+    """How a part's material may vary; ranges are (low, high), see Look. textures: alternatives."""
+
+    hue: tuple[float, float]
+    saturation: tuple[float, float]
+    value: tuple[float, float]
+    roughness: tuple[float, float]
+    metallic: tuple[float, float]
+    textures: tuple[NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Turning by 2 pi / order about `axis` through `origin_m` maps the object onto itself; 0 = any angle."""
+
+    axis: tuple[float, float, float]
+    origin_m: tuple[float, float, float]
+    order: int
+
+
+@dataclass(frozen=True)
+class ObjectAsset:
+    """One object type, ready to be placed.
+
+    meshes: shape variants, each a tuple of parts. keypoints_m: (K, 3), object frame.
+    keypoint_depth_m: (M, K) distance of each keypoint to the surface of each shape variant.
+    hulls: per variant, (H, 3) corners of the convex hull. stable_poses: per variant, (rotation (3, 3)
+    onto the plane, probability). diameter_m: the bounding box's diagonal.
+    materials: part name -> range, '*' = all others. scale_range: per axis. apparent_size: longest side
+    of the object's box as a share of the image's longer side. hashes: file name -> sha256.
+    """
+
+    name: str
+    category_id: int
+    meshes: tuple[tuple[Part, ...], ...]
+    keypoints_m: Array
+    keypoint_depth_m: Array
+    schema: KeypointSchema
+    placement: Placement
+    materials: dict[str, MaterialRange]
+    joints: tuple[Joint, ...]
+    scale_range: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    apparent_size: tuple[float, float]
+    symmetries: tuple[Symmetry, ...]
+    hulls: tuple[Array, ...]
+    stable_poses: tuple[tuple[tuple[Array, float], ...], ...]
+    diameter_m: float
+    hashes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pinhole camera. K: (3, 3) intrinsics in continuous pixels. T_world_from_camera: (4, 4)."""
+
+    width_px: int
+    height_px: int
+    K: Array
+    T_world_from_camera: Array
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one instance's material differs from its asset's, and the seed of procedural textures.
+
+    hue: turn added to the hue, [0, 1). saturation, value: factors. roughness, metallic: absolute.
+    texture: index into the asset's textures, or None for the mesh's own.
+    """
+
+    hue: float = 0.0
+    saturation: float = 1.0
+    value: float = 1.0
+    roughness: float = 0.6
+    metallic: float = 0.0
+    texture: int | None = None
+
+
+@dataclass(frozen=True)
+class ObjectInstance:
+    """A target object in the scene. joints: joint name -> value (radians or metres). scale: (3,)."""
+
+    asset: str
+    mesh: int
+    T_world_from_object: Array
+    scale: tuple[float, float, float]
+    joints: dict[str, float]
+    looks: dict[str, Look]
+
+
+@dataclass(frozen=True)
+class Distractor:
+    """An unlabelled thing: shape 'box' | 'cylinder' | 'sphere' | 'capsule' | 'cone', size_m (3,)."""
+
+    shape: str
+    size_m: tuple[float, float, float]
+    T_world_from_object: Array
+    surface: str
+    surface_seed: int
+    roughness: float
+    metallic: float
+
+
+@dataclass(frozen=True)
+class Light:
+    """A light. kind: 'key' (casts shadows) or 'fill'. direction: unit vector towards the light, world.
+
+    irradiance: of a white surface facing the light, 1 = renders white. color: linear RGB, max 1.
+    """
+
+    kind: str
+    direction: tuple[float, float, float]
+    irradiance: float
+    color: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Background:
+    """What fills the image behind the objects.
+
+    kind: 'photo' or a procedural surface ('wood', 'stone', ...). photo: file name within the pool.
+    crop: (4,) x0, y0, width, height of the photo's part, as shares of its size. flip: mirrored.
+    seed: of a procedural surface; tile_m: the size of its pattern. roughness: of the surface.
+    on_plane: it is the ground z = 0, lit and in shadow; else a far wall that glows by itself.
+    """
+
+    kind: str
+    photo: str
+    crop: tuple[float, float, float, float]
+    flip: bool
+    seed: int
+    tile_m: float
+    roughness: float
+    on_plane: bool
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What lens and sensor do to the rendered image; see sensor.apply for units."""
+
+    exposure: float
+    white_balance: tuple[float, float, float]
+    contrast: float
+    blur_sigma_px: float
+    motion_px: float
+    motion_angle: float
+    noise_shot: float
+    noise_read: float
+    jpeg_quality: int
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """Everything needed to render image `index` again."""
+
+    seed: int
+    index: int
+    camera: Camera
+    objects: tuple[ObjectInstance, ...]
+    distractors: tuple[Distractor, ...]
+    lights: tuple[Light, ...]
+    ambient: float
+    background: Background
+    sensor: Sensor
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """rgb: (H, W, 3) uint8 sRGB. depth_m: (H, W) float32 along the camera's z, inf = nothing.
+
+    instance_id: (H, W) int32: 0 = background or distractor, n = the n-th object of the scene (from 1).
+    unoccluded_px: (N,) int64: pixels each object would cover in this image if it were alone.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth_m: NDArray[np.float32]
+    instance_id: NDArray[np.int32]
+    unoccluded_px: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """N labelled instances. boxes_xyxy: (N, 4) px. keypoints: (N, K, 3) x, y, v.
+
+    visible_fraction: (N,) share of the object's silhouette within the image that nothing hides.
+    area_px: (N,) of the visible mask. segmentation: N masks, COCO run-length encoded.
+    T_camera_from_object: (N, 4, 4). An object of which nothing is seen has no label.
+    """
+
+    category_id: tuple[int, ...]
+    boxes_xyxy: Array
+    keypoints: Array
+    visible_fraction: Array
+    area_px: Array
+    segmentation: tuple[dict[str, Any], ...]
+    T_camera_from_object: Array

@@ -1,0 +1,49 @@
+"""YAML files in, with errors that name file, line and field."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from synth.errors import UserError
+
+MAX_YAML_BYTES = 1 << 20
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A key written twice (a keypoint, say) is an error, not a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                mark = node.value[i][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, error_type: type[UserError]) -> dict[str, Any]:
+    """The file's mapping. Raises error_type when it is absent, too large, malformed or no mapping."""
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise error_type(f"{path}: larger than {MAX_YAML_BYTES >> 20} MiB")
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError as error:
+        raise error_type(f"{path}: no such file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise error_type(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise error_type(f"{path}: expected a mapping of fields, got {type(raw).__name__}")
+    return raw
+
+
+def describe(error: ValidationError) -> str:
+    """A pydantic error as one line: field, what came, what was expected; the first three faults."""
+    faults = []
+    for fault in error.errors()[:3]:
+        field = ".".join(str(part) for part in fault["loc"]) or "file"
+        came = "" if fault["type"] in ("missing", "value_error") else f" (got {fault['input']!r:.80})"
+        faults.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}{came}")
+    more = error.error_count() - len(faults)
+    return "; ".join(faults) + (f"; and {more} more" if more > 0 else "")

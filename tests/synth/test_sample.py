@@ -1,0 +1,107 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from synth.config import SynthConfig
+from synth.geometry import project
+from synth.instance import Library, hull_world, object_points
+from synth.placement import convex_overlap, footprint
+from synth.sample import kelvin_to_rgb, sample_scene, stream
+from synth.scene_json import scene_from_json, scene_to_json
+
+SCENES = 60
+
+
+def test_same_seed_and_index_give_same_scene(small_config: SynthConfig, box_library: Library) -> None:
+    a = scene_to_json(sample_scene(small_config, box_library, 3, 14))
+    assert a == scene_to_json(sample_scene(small_config, box_library, 3, 14))
+    assert a != scene_to_json(sample_scene(small_config, box_library, 3, 15))
+    assert a != scene_to_json(sample_scene(small_config, box_library, 4, 14))
+
+
+def test_scene_survives_json(small_config: SynthConfig, box_library: Library) -> None:
+    scene = sample_scene(small_config, box_library, 0, 2)
+    text = json.dumps(scene_to_json(scene))
+    assert json.dumps(scene_to_json(scene_from_json(json.loads(text)))) == text
+
+
+def test_one_samplers_settings_leave_the_others_alone(box_library: Library) -> None:
+    plain = SynthConfig()
+    bright = SynthConfig.model_validate({"light": {"ambient": [0.9, 0.9]}})
+    a, b = (scene_to_json(sample_scene(c, box_library, 0, 5)) for c in (plain, bright))
+    assert {k for k in a if a[k] != b[k]} == {"ambient"}
+
+
+def test_streams_of_two_samplers_differ() -> None:
+    assert stream(0, 0, "camera").random() != stream(0, 0, "lights").random()
+
+
+def test_resting_objects_touch_the_plane_and_never_each_other(box_library: Library) -> None:
+    config = SynthConfig.model_validate({"objects": {"count": [3, 3], "negatives": 0.0, "touching": 1.0}})
+    asset = box_library.objects[0]
+    counts = []
+    for index in range(SCENES):
+        objects = sample_scene(config, box_library, 0, index).objects
+        counts.append(len(objects))
+        hulls = [hull_world(asset, o) for o in objects]
+        assert all(abs(h[:, 2].min()) < 1e-9 for h in hulls)
+        feet = [footprint(h) for h in hulls]
+        assert not any(convex_overlap(a, b) for i, a in enumerate(feet) for b in feet[:i])
+    assert np.mean(counts) > 1.5
+
+
+def test_apparent_size_follows_the_objects_range(small_config: SynthConfig, box_library: Library) -> None:
+    asset = box_library.objects[0]
+    sizes = []
+    for index in range(SCENES):
+        scene = sample_scene(small_config, box_library, 1, index)
+        for instance in scene.objects[:1]:
+            uv, _ = project(scene.camera, hull_world(asset, instance))
+            sizes.append(np.ptp(uv, axis=0).max() / scene.camera.width_px)
+    low, high = asset.apparent_size
+    assert np.quantile(sizes, 0.1) > 0.5 * low
+    assert np.quantile(sizes, 0.9) < 1.5 * high
+    assert np.ptp(sizes) > 0.5 * (high - low)
+
+
+def test_most_keypoints_lie_in_the_image(small_config: SynthConfig, box_library: Library) -> None:
+    inside = []
+    for index in range(SCENES):
+        scene = sample_scene(small_config, box_library, 2, index)
+        for instance in scene.objects:
+            uv, _ = project(scene.camera, object_points(box_library.objects[0], instance))
+            inside += list(((uv >= 0) & (uv < [160, 120])).all(1))
+    assert 0.9 < np.mean(inside) < 1.0
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, SCENES)])
+def test_negatives_are_images_without_objects(box_library: Library, share: float, expected: int) -> None:
+    config = SynthConfig.model_validate({"objects": {"negatives": share}})
+    empty = [not sample_scene(config, box_library, 0, i).objects for i in range(SCENES)]
+    assert abs(sum(empty) - expected) <= 3
+
+
+def test_light_directions_are_above_the_horizon_within_the_range(box_library: Library) -> None:
+    for index in range(SCENES):
+        key, fill = sample_scene(SynthConfig(), box_library, 0, index).lights
+        assert math.sin(math.radians(25)) - 1e-9 <= key.direction[2] <= 1
+        assert fill.direction[2] > 0
+        assert np.linalg.norm(key.direction) == pytest.approx(1)
+
+
+def test_warm_light_is_red_and_cold_light_blue() -> None:
+    warm, cold = kelvin_to_rgb(2800), kelvin_to_rgb(9000)
+    assert warm[0] == 1.0
+    assert warm[2] < 0.5
+    assert cold[2] == 1.0
+    assert cold[0] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("shift", "overlaps"), [((0.0, 0.0), True), ((0.9, 0.0), True), ((1.1, 0.0), False), ((0.8, 0.8), True)]
+)
+def test_convex_overlap_of_unit_squares(shift: tuple[float, float], overlaps: bool) -> None:
+    square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    assert convex_overlap(square, square + shift) is overlaps

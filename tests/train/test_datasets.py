@@ -1,0 +1,231 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from synth.coco import Category
+from synth.errors import DataError
+from synth.types import KeypointSchema
+from train.datasets import hold_out, read_image, read_samples
+
+Maker = Callable[..., Path]
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(change(raw) or raw))
+
+
+def test_coco_folder_and_its_file_read_alike_and_keep_negatives(
+    coco_folder: Maker, category: Category
+) -> None:
+    folder = coco_folder(n=6)
+    samples = read_samples(folder, category)
+    assert [s.image_path for s in samples] == [
+        s.image_path for s in read_samples(folder / "annotations.json", category)
+    ]
+    assert [len(s.boxes) for s in samples] == [1, 2, 1, 2, 0, 2]
+    assert samples[4].boxes.shape == (0, 4)
+    assert samples[4].keypoints.shape == (0, 2, 3)
+
+
+def test_both_shapes_of_one_json_per_image_read_alike(photo_folder: Maker, category: Category) -> None:
+    folder = photo_folder(n=2)
+    as_dict = read_samples(folder, category)
+    for file in (folder / "annotations").iterdir():
+        edit(
+            file,
+            lambda r: [
+                {"box": b, "keypoints": k} for b, k in zip(r["bboxes"], r["keypoints"], strict=True)
+            ],
+        )
+    as_list = read_samples(folder, category)
+    for a, b in zip(as_dict, as_list, strict=True):
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+def test_json_may_lie_beside_its_image(photo_folder: Maker, category: Category, tmp_path: Path) -> None:
+    folder = photo_folder(n=2)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in [*(folder / "annotations").iterdir(), *(folder / "images").iterdir()]:
+        file.rename(flat / file.name)
+    assert len(read_samples(flat, category)) == 2
+
+
+def test_visible_flag_becomes_coco_visibility(photo_folder: Maker, category: Category) -> None:
+    folder = photo_folder(n=1)
+
+    def hide_tail(raw: Any) -> None:
+        raw["keypoints"][0][1][2] = 0
+
+    edit(folder / "annotations" / "p0.json", hide_tail)
+    (sample,) = read_samples(folder, category)
+    assert sample.keypoints[0, :, 2].tolist() == [2, 0]
+
+
+def test_empty_json_is_a_negative(photo_folder: Maker, category: Category) -> None:
+    folder = photo_folder(n=1)
+    (folder / "annotations" / "p0.json").write_text("[]")
+    (sample,) = read_samples(folder, category)
+    assert sample.boxes.shape == (0, 4)
+
+
+def test_keypoints_are_reordered_by_name(coco_folder: Maker, category: Category) -> None:
+    folder = coco_folder(n=1)
+    schema = category.schema
+    swapped = Category(1, "bug", KeypointSchema(schema.names[::-1], (), (), schema.oks_sigmas))
+    (own,), (other,) = read_samples(folder, category), read_samples(folder, swapped)
+    np.testing.assert_array_equal(own.keypoints[:, ::-1], other.keypoints)
+
+
+def test_only_category_is_taken_whatever_its_name(coco_folder: Maker, category: Category) -> None:
+    renamed = Category(9, "beetle", category.schema)
+    assert len(read_samples(coco_folder(n=2), renamed)) == 2
+
+
+def test_other_categories_are_left_out(coco_folder: Maker, category: Category) -> None:
+    folder = coco_folder(n=1)
+
+    def add(raw: Any) -> None:
+        raw["categories"].append({"id": 5, "name": "cup", "keypoints": ["rim"]})
+        raw["annotations"].append(
+            {"id": 99, "image_id": 1, "category_id": 5, "bbox": [1, 1, 5, 5], "keypoints": [2, 2, 2]}
+        )
+
+    edit(folder / "annotations.json", add)
+    (sample,) = read_samples(folder, category)
+    assert len(sample.boxes) == 1
+
+
+def test_other_keypoint_names_are_an_error_that_lists_both(coco_folder: Maker, category: Category) -> None:
+    folder = coco_folder(n=1)
+    schema = KeypointSchema(("nose", "wing"), (), (), (0.1, 0.1))
+    with pytest.raises(DataError, match=r"\[nose, tail\].*\[nose, wing\]"):
+        read_samples(folder, Category(1, "bug", schema))
+
+
+def test_wrong_number_of_keypoints_is_an_error(photo_folder: Maker) -> None:
+    schema = KeypointSchema(("a", "b", "c"), (), (), (0.1,) * 3)
+    with pytest.raises(DataError, match=r"object 0 has 2 keypoints, expected 3 \(a, b, c\)"):
+        read_samples(photo_folder(n=1), Category(1, "bug", schema))
+
+
+def test_truncated_jpeg_is_named(photo_folder: Maker, category: Category) -> None:
+    folder = photo_folder(n=2)
+    image = folder / "images" / "p1.jpg"
+    image.write_bytes(image.read_bytes()[:-600])
+    with pytest.raises(DataError, match=r"p1\.jpg: not readable as an image: .*truncated"):
+        read_samples(folder, category)
+
+
+def test_file_that_is_no_image_is_named(photo_folder: Maker, category: Category) -> None:
+    folder = photo_folder(n=1)
+    (folder / "images" / "p0.jpg").write_text("hello")
+    with pytest.raises(DataError, match=r"p0\.jpg: not readable as an image"):
+        read_samples(folder, category)
+
+
+def test_annotation_of_an_absent_image_is_named(
+    photo_folder: Maker, coco_folder: Maker, category: Category
+) -> None:
+    folder = photo_folder(n=1)
+    (folder / "images" / "p0.jpg").unlink()
+    with pytest.raises(DataError, match=r"p0\.json: its image is absent"):
+        read_samples(folder, category)
+    rendered = coco_folder(n=1)
+    (rendered / "images" / "000.jpg").unlink()
+    with pytest.raises(DataError, match=r"000\.jpg is absent"):
+        read_samples(rendered, category)
+
+
+def test_path_that_leaves_the_folder_is_refused(coco_folder: Maker, category: Category) -> None:
+    folder = coco_folder(n=1)
+
+    def escape(raw: Any) -> None:
+        raw["images"][0]["file_name"] = "../secret.jpg"
+
+    edit(folder / "annotations.json", escape)
+    with pytest.raises(DataError, match="leaves the data set's folder"):
+        read_samples(folder, category)
+
+
+@pytest.mark.parametrize("make", ["empty", "missing"])
+def test_folder_without_labels_is_an_error(tmp_path: Path, category: Category, make: str) -> None:
+    folder = tmp_path / "nothing"
+    if make == "empty":
+        folder.mkdir()
+    with pytest.raises(DataError, match="nothing"):
+        read_samples(folder, category)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([80, 60, 40, 30], "corners, not sizes"),
+        ([0.1, 0.2, 0.5, 0.6], "looks normalised"),
+        ([400, 300, 500, 400], "lies outside"),
+    ],
+)
+def test_boxes_that_would_train_on_nothing_are_refused(
+    photo_folder: Maker, category: Category, box: list[float], message: str
+) -> None:
+    folder = photo_folder(n=1)
+
+    def put(raw: Any) -> None:
+        raw["bboxes"][0] = box
+
+    edit(folder / "annotations" / "p0.json", put)
+    with pytest.raises(DataError, match=message):
+        read_samples(folder, category)
+
+
+def test_declared_size_must_be_the_images(coco_folder: Maker, category: Category) -> None:
+    folder = coco_folder(n=1)
+
+    def lie(raw: Any) -> None:
+        raw["images"][0]["width"] = 999
+
+    edit(folder / "annotations.json", lie)
+    with pytest.raises(DataError, match="declared 999x120, upright it is 160x120"):
+        read_samples(folder, category)
+
+
+def test_exif_orientation_is_applied_to_size_and_pixels(tmp_path: Path, category: Category) -> None:
+    stored = np.zeros((60, 100, 3), dtype=np.uint8)
+    stored[:30, :50] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "images").mkdir()
+    Image.fromarray(stored).save(tmp_path / "images" / "a.jpg", exif=exif, quality=95)
+    (tmp_path / "images" / "a.json").write_text("[]")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "a.json").write_text("[]")
+    (sample,) = read_samples(tmp_path, category)
+    assert (sample.width, sample.height) == (60, 100)
+    upright = read_image(sample.image_path)
+    assert upright.shape == (100, 60, 3)
+    assert upright[10, 50].min() > 200
+    assert upright[10, 10].max() < 50
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_images_of_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    Image.new("RGB", (8, 6), (200, 10, 10)).convert(mode).save(path)
+    assert read_image(path).shape == (6, 8, 3)
+
+
+def test_held_out_images_are_the_same_every_time_and_not_trained_on(
+    coco_folder: Maker, category: Category
+) -> None:
+    samples = read_samples(coco_folder(n=6), category)
+    kept, out = hold_out(samples, 0.3, seed=5)
+    assert (len(kept), len(out)) == (5, 1)
+    assert {s.image_path for s in kept}.isdisjoint(s.image_path for s in out)
+    assert out[0].image_path == hold_out(samples, 0.3, seed=5)[1][0].image_path

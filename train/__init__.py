@@ -1,0 +1,1 @@
+"""Training, evaluation on real photos and prediction with Keypoint R-CNN."""

@@ -1,0 +1,135 @@
+"""The `meshmark` command: train and eval here, the rest from synth. torch is imported late."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from synth.errors import ConfigError, UserError
+
+INTERRUPTED = 130
+USER_ERROR = 2
+
+
+class Meshmark(click.Group):
+    """Turns errors a user can mend into one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            message = str(error).strip().splitlines()[-1]
+            click.echo(f"error: {message}", err=True)
+            ctx.exit(USER_ERROR)
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again (training: with --resume) to go on", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Meshmark, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """From a mesh with named keypoints to a keypoint detector that works on real photos."""
+
+
+existing = click.Path(path_type=Path)
+
+
+@main.command("train")
+@click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
+@click.option("--synth", "synthetic", type=existing, multiple=True, help="Rendered data set; repeatable.")
+@click.option("--real", type=existing, help="Labelled photos: a COCO file, or a folder with one JSON each.")
+@click.option("--val", "validation", type=existing, help="Photos that choose the best snapshot.")
+@click.option("--real-fraction", type=float, help="Share of real images in every batch, 0 to 1.")
+@click.option("--preset", default="auto", show_default=True, help="auto, cpu, gpu or a YAML file.")
+@click.option("--out", type=existing, required=True, help="Folder for snapshots and curves.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
+@click.option("--steps", type=int, help="Steps at most.")
+@click.option("--minutes", type=float, help="Minutes at most.")
+@click.option("--seed", type=int)
+@click.option("--workers", type=int, help="Processes that load images.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def train_command(
+    object_: str,
+    synthetic: tuple[Path, ...],
+    real: Path | None,
+    validation: Path | None,
+    real_fraction: float | None,
+    preset: str,
+    out: Path,
+    resume: bool,
+    steps: int | None,
+    minutes: float | None,
+    seed: int | None,
+    workers: int | None,
+    device: str | None,
+) -> None:
+    """Train a detector on rendered images, real photos or both."""
+    import torch
+
+    from train.config import load_config, preset_path, with_changes
+    from train.setup import load_run, object_category
+
+    config = load_config(preset_path(preset, torch.cuda.is_available()))
+    config = with_changes(
+        config,
+        {
+            "data": {"real_fraction": real_fraction, "workers": workers},
+            "schedule": {"max_steps": steps, "max_minutes": minutes},
+            "seed": seed,
+        },
+        "command line",
+    )
+    category, keypoints_m = object_category(object_)
+    config, data, meta = load_run(
+        config, category, keypoints_m, synthetic, real, validation, real_fraction is not None
+    )
+    from train.engine import train
+
+    result = train(config, data, meta, out, chosen_device(device), resume)
+    click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
+    click.echo(f"curves: {out / 'curves.png'}")
+
+
+@main.command("eval")
+@click.argument("weights", type=existing)
+@click.option("--real", type=existing, required=True, help="Labelled photos: COCO file or a folder.")
+@click.option("--object", "object_", help="Object to check the weights against; by default their own.")
+@click.option("--out", type=existing, required=True, help="Folder for eval.json and sheets.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def eval_command(weights: Path, real: Path, object_: str | None, out: Path, device: str | None) -> None:
+    """Measure a trained detector (a run's folder or a snapshot) on labelled photos."""
+    from rich.console import Console
+
+    from train.evaluate import evaluate_photos, print_table
+    from train.setup import object_category
+
+    category = object_category(object_)[0] if object_ else None
+    result = evaluate_photos(weights, real, out, category, chosen_device(device))
+    print_table(result, Console())
+    click.echo(f"results: {out / 'eval.json'}, {out / 'predictions.jpg'}, {out / 'worst.jpg'}")
+
+
+def chosen_device(name: str | None) -> str:
+    import torch
+
+    has_cuda = torch.cuda.is_available()
+    if name is None:
+        return "cuda" if has_cuda else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"--device: {name!r}, expected cpu or cuda")
+    if name == "cuda" and not has_cuda:
+        raise ConfigError("--device: cuda asked for, but torch finds no CUDA device")
+    return name
+
+
+if importlib.util.find_spec("synth.cli") is not None:
+    from synth.cli import synth_commands
+
+    for command in synth_commands:
+        main.add_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

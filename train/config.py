@@ -1,0 +1,198 @@
+"""TrainConfig: one YAML file describes a training run; an unknown key or a bad value is an error."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from synth.errors import ConfigError
+
+PRESET_FOLDER = Path(__file__).resolve().parents[1] / "configs" / "train"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Backbone = Literal["tf_efficientnet_lite0", "mobilenet_v2", "resnet50"]
+STRIDES = (4, 8, 16, 32)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """Layers of the Keypoint R-CNN and what it does with its proposals and detections.
+
+    weights: what the backbone (imagenet) or the whole network (coco, resnet50 only) starts from.
+    weights_file: a local copy of those weights, used instead of the installed package or the download.
+    trainable_stages: how many of the backbone's stages train, counted from the output; 0 trains none.
+    strides: of the pyramid's levels that regions are cut from; proposal_strides: of those that propose
+        (the pooled level of twice the last stride proposes too).
+    anchor_sizes: one tuple of box sides, in px of the network's input, for each proposing level.
+    """
+
+    backbone: Backbone
+    weights: Literal["imagenet", "coco", "none"] = "imagenet"
+    weights_file: Path | None = None
+    trainable_stages: Annotated[int, Field(ge=0, le=8)] = 4
+    frozen_norm: bool = True
+    long_side_px: Annotated[int, Field(ge=64, le=4096)] = 640
+    strides: tuple[int, ...] = STRIDES
+    proposal_strides: tuple[int, ...] = (8, 16, 32)
+    fpn_channels: Annotated[int, Field(ge=8)] = 64
+    anchor_sizes: tuple[tuple[int, ...], ...]
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rpn_pre_nms: Annotated[int, Field(ge=1)] = 500
+    rpn_post_nms: Annotated[int, Field(ge=1)] = 200
+    rpn_regions: Annotated[int, Field(ge=2)] = 128
+    box_head_channels: Annotated[int, Field(ge=8)] = 256
+    keypoint_head_layers: Annotated[int, Field(ge=1)] = 4
+    keypoint_head_channels: Annotated[int, Field(ge=8)] = 128
+    regions: Annotated[int, Field(ge=2)] = 48
+    positive_share: Share = 0.25
+    detections: Annotated[int, Field(ge=1)] = 20
+    score_threshold: Share = 0.05
+    box_nms: Share = 0.5
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> Self:
+        for name in ("strides", "proposal_strides"):
+            levels = getattr(self, name)
+            if not levels or list(levels) != sorted(set(levels)) or not set(levels) <= set(STRIDES):
+                raise ValueError(f"{name} is {list(levels)}, expected a rising selection of {list(STRIDES)}")
+        if not set(self.proposal_strides) <= set(self.strides):
+            raise ValueError(
+                f"proposal_strides {list(self.proposal_strides)} must be among strides {list(self.strides)}"
+            )
+        if len(self.anchor_sizes) != len(self.proposal_strides) + 1:
+            raise ValueError(
+                f"anchor_sizes has {len(self.anchor_sizes)} levels, expected "
+                f"{len(self.proposal_strides) + 1} (one per proposal stride and one for the pooled level)"
+            )
+        if len({len(sizes) for sizes in self.anchor_sizes}) != 1:
+            raise ValueError("anchor_sizes must hold as many sizes on every level")
+        if self.weights == "coco" and self.backbone != "resnet50":
+            raise ValueError(f"weights: coco exist for backbone resnet50, not {self.backbone}")
+        if self.weights == "coco" and (self.strides != STRIDES or self.proposal_strides != STRIDES):
+            raise ValueError(f"weights: coco need strides and proposal_strides {list(STRIDES)}")
+        return self
+
+
+class OptimConfig(Section):
+    """AdamW with a one-cycle learning rate: linear warm-up, then half a cosine down to 0.
+
+    Learning rates are for a batch of 4 and grow with the square root of the batch size.
+    ema_decay: 0 keeps no average; otherwise the averaged weights are validated and saved as best.
+    """
+
+    backbone_lr: Annotated[float, Field(gt=0)] = 3e-4
+    head_lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warmup_share: Share = 0.1
+    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class AugmentConfig(Section):
+    """Strength of each augmentation; 0 switches it off.
+
+    scale: largest zoom in or out (0.3 = factors 0.7 to 1.3). rotate_degrees, translate: largest turn and
+    shift (share of the side). flip: probability, only for objects that declare flip_pairs. color:
+    brightness, contrast, saturation; hue: of a full turn. The others are probabilities.
+    """
+
+    geometry: Share = 0.7
+    scale: Share = 0.3
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+    translate: Share = 0.1
+    flip: Share = 0.5
+    color: Share = 0.3
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    gray: Share = 0.1
+    shadow: Share = 0.2
+    blur: Share = 0.2
+    noise: Share = 0.2
+    jpeg: Share = 0.2
+
+
+class DataConfig(Section):
+    """batch_size: images a step, all processes together. real_fraction: share of real images in every batch.
+
+    min_visible_fraction: an object of which less is visible in the picture is not a target.
+    box_margin_px: how far a target box reaches beyond its outermost labelled keypoint.
+    holdout: share of the training images kept for validation when no validation set is given.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)] = 4
+    real_fraction: Share = 0.2
+    workers: Annotated[int, Field(ge=0)] = 1
+    min_visible_fraction: Share = 0.25
+    box_margin_px: Annotated[float, Field(ge=0)] = 2.0
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    max_validation_images: Annotated[int, Field(ge=1)] = 60
+    augment: AugmentConfig = AugmentConfig()
+
+
+class ScheduleConfig(Section):
+    """A run ends at max_steps or max_minutes, whichever comes first; an epoch is one snapshot."""
+
+    max_steps: Annotated[int, Field(ge=1)] = 1000
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 250
+
+
+class TrainConfig(Section):
+    model: ModelConfig
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    amp: bool = False
+
+
+def preset_path(name: str, cuda: bool) -> Path:
+    """The YAML file of a preset name (`auto` = gpu where there is one, else cpu), or `name` as a path."""
+    chosen = ("gpu" if cuda else "cpu") if name == "auto" else name
+    path = Path(chosen)
+    if path.suffix not in (".yaml", ".yml"):
+        path = PRESET_FOLDER / f"{chosen}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PRESET_FOLDER.glob("*.yaml")))
+        raise ConfigError(f"preset {name!r}: no file {path}, expected a YAML file or one of: auto, {known}")
+    return path
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Reads a YAML file; ConfigError names the file, the key and what was expected."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: holds {type(raw).__name__}, expected sections (model, optim, ...)")
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: dict[str, Any], where: str) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {key}: {message} (got {_brief(first['input'])})") from error
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def with_changes(config: TrainConfig, changes: dict[str, dict[str, Any] | Any], where: str) -> TrainConfig:
+    """`config` with the values of `changes` (same nesting) that are not None put in, validated again."""
+    raw = config.model_dump(mode="json")
+    for section, value in changes.items():
+        if isinstance(value, dict):
+            raw[section].update({key: item for key, item in value.items() if item is not None})
+        elif value is not None:
+            raw[section] = value
+    return parse_config(raw, where)

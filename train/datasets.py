@@ -1,0 +1,263 @@
+"""Labelled images from disk: COCO keypoint files and folders with one JSON per image.
+
+Photos are turned upright by their EXIF orientation, as viewers and labelling tools show them; labels are in
+px of that upright picture, continuous, (0, 0) = its top-left corner.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from synth.coco import Category, KeypointDataset, read_coco, read_json
+from synth.errors import DataError
+from synth.types import NOT_LABELLED, VISIBLE, Array
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo and its N objects of one type; N = 0 is a negative.
+
+    boxes: (N, 4) xyxy px. keypoints: (N, K, 3) x, y px, v. area: (N,) px^2. iscrowd: (N,) bool.
+    visible_fraction: (N,). segmentations: N COCO masks (run lengths or polygons) or None.
+    """
+
+    image_path: Path
+    width: int
+    height: int
+    boxes: Array
+    keypoints: Array
+    area: Array
+    iscrowd: NDArray[np.bool_]
+    visible_fraction: Array
+    segmentations: tuple[Any, ...]
+
+
+def read_samples(path: Path, category: Category) -> tuple[Sample, ...]:
+    """All labelled images at `path`: a COCO file, a folder holding annotations.json, or one JSON per image.
+
+    The COCO category is the one named like `category`, or the file's only one; its keypoints are put in the
+    schema's order by name. Raises DataError for whatever is wrong, naming file and entry.
+    """
+    if path.is_file():
+        samples = _from_coco(path, category)
+    elif (path / "annotations.json").is_file():
+        samples = _from_coco(path / "annotations.json", category)
+    elif path.is_dir():
+        samples = _from_json_per_image(path, category)
+    else:
+        raise DataError(f"{path}: no such file or folder, expected a COCO file or labelled images")
+    if not samples:
+        raise DataError(f"{path}: holds no labelled image")
+    return samples
+
+
+def annotation_files(path: Path) -> list[Path]:
+    """The files `read_samples(path)` takes its labels from."""
+    if path.is_file():
+        return [path]
+    if (path / "annotations.json").is_file():
+        return [path / "annotations.json"]
+    folder = path / "annotations" if (path / "annotations").is_dir() else path
+    return sorted(folder.glob("*.json"))
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, upright. Raises DataError if the file is missing, truncated or no image."""
+    try:
+        with Image.open(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not readable as an image: {error}") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright picture from its header.
+
+    A file that does not end as its format demands is decoded whole, so that a truncated one is a DataError.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            mark = END_MARKS.get(image.format or "", b"")
+            width, height = image.size
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not readable as an image: {error}") from error
+    with path.open("rb") as file:
+        file.seek(-min(64, path.stat().st_size), 2)
+        if mark not in file.read():
+            read_image(path)
+    return (height, width) if turned else (width, height)
+
+
+def _from_coco(path: Path, category: Category) -> tuple[Sample, ...]:
+    dataset = read_coco(path)
+    source = _matching_category(dataset, category, path)
+    order = _keypoint_order(source, category, path)
+    samples = []
+    for image in dataset.images:
+        own = [a for a in image.annotations if a.category_id == source.id]
+        sample = _sample(
+            path.parent / image.file_name,
+            np.array([a.box_xyxy for a in own]).reshape(-1, 4),
+            np.array([a.keypoints[order] for a in own]).reshape(-1, len(order), 3),
+            where=str(path),
+            area=np.array([a.area for a in own]),
+            iscrowd=np.array([a.iscrowd for a in own], dtype=bool),
+            visible_fraction=np.array([a.visible_fraction for a in own]),
+            segmentations=tuple(a.segmentation for a in own),
+        )
+        declared = (image.width, image.height)
+        if declared != (0, 0) and declared != (sample.width, sample.height):
+            raise DataError(
+                f"{path}: image {image.file_name} is declared {image.width}x{image.height}, "
+                f"upright it is {sample.width}x{sample.height}"
+            )
+        samples.append(sample)
+    return tuple(samples)
+
+
+def _matching_category(dataset: KeypointDataset, category: Category, path: Path) -> Category:
+    named = [c for c in dataset.categories if c.name == category.name]
+    chosen = named or list(dataset.categories)
+    if len(chosen) != 1:
+        names = [c.name for c in dataset.categories]
+        raise DataError(f"{path}: categories are {names}, expected one of them to be {category.name!r}")
+    return chosen[0]
+
+
+def _keypoint_order(source: Category, category: Category, path: Path) -> list[int]:
+    """Index into the file's keypoints for each of the schema's."""
+    have, want = source.schema.names, category.schema.names
+    if sorted(have) != sorted(want):
+        raise DataError(
+            f"{path}: category {source.name!r} has keypoints [{', '.join(have)}], "
+            f"expected those of {category.name} in any order: [{', '.join(want)}]"
+        )
+    return [have.index(name) for name in want]
+
+
+def _from_json_per_image(folder: Path, category: Category) -> tuple[Sample, ...]:
+    files = annotation_files(folder)
+    if not files:
+        raise DataError(f"{folder}: no JSON file in it or its annotations/, expected one per image")
+    samples = []
+    for file in files:
+        boxes, keypoints = _parse_objects(read_json(file), category, str(file))
+        samples.append(_sample(_image_of(file, folder), boxes, keypoints, where=str(file)))
+    return tuple(samples)
+
+
+def _image_of(file: Path, folder: Path) -> Path:
+    for place in (folder / "images", file.parent):
+        for suffix in IMAGE_SUFFIXES:
+            candidate = place / f"{file.stem}{suffix}"
+            if candidate.is_file():
+                return candidate
+    raise DataError(
+        f"{file}: its image is absent, expected {folder / 'images' / file.stem}.jpg, .jpeg or .png"
+    )
+
+
+def _parse_objects(raw: Any, category: Category, where: str) -> tuple[Array, Array]:
+    """Boxes (N, 4) and keypoints (N, K, 3) of either shape; `visible` 1 becomes v = 2."""
+    if (
+        isinstance(raw, dict)
+        and isinstance(raw.get("bboxes"), list)
+        and isinstance(raw.get("keypoints"), list)
+    ):
+        raw_boxes, raw_keypoints = raw["bboxes"], raw["keypoints"]
+    elif isinstance(raw, list) and all(isinstance(o, dict) and {"box", "keypoints"} <= o.keys() for o in raw):
+        raw_boxes, raw_keypoints = [o["box"] for o in raw], [o["keypoints"] for o in raw]
+    else:
+        raise DataError(f'{where}: expected a list of {{"box", "keypoints"}} or {{"bboxes", "keypoints"}}')
+    if len(raw_boxes) != len(raw_keypoints):
+        raise DataError(f"{where}: {len(raw_boxes)} boxes but keypoints of {len(raw_keypoints)} objects")
+    names = category.schema.names
+    for index, points in enumerate(raw_keypoints):
+        if not isinstance(points, list) or len(points) != len(names):
+            count = len(points) if isinstance(points, list) else 0
+            raise DataError(
+                f"{where}: object {index} has {count} keypoints, expected {len(names)} ({', '.join(names)})"
+            )
+    try:
+        boxes = np.array(raw_boxes, dtype=np.float64).reshape(len(raw_boxes), 4)
+        keypoints = np.array(raw_keypoints, dtype=np.float64).reshape(len(raw_boxes), len(names), 3)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: expected boxes of 4 numbers and keypoints of 3 (x, y, visible)") from error
+    if not np.isin(keypoints[..., 2], (0, 1, 2)).all():
+        raise DataError(f"{where}: a keypoint's third number must be 0 or 1 (visible), got another")
+    keypoints[..., 2] = np.where(keypoints[..., 2] > 0, VISIBLE, NOT_LABELLED)
+    return boxes, keypoints
+
+
+def _sample(
+    image_path: Path,
+    boxes: Array,
+    keypoints: Array,
+    where: str,
+    area: Array | None = None,
+    iscrowd: NDArray[np.bool_] | None = None,
+    visible_fraction: Array | None = None,
+    segmentations: tuple[Any, ...] | None = None,
+) -> Sample:
+    """Checks what would silently train on nothing, and opens the image's header."""
+    if not image_path.is_file():
+        raise DataError(f"{where}: its image {image_path} is absent")
+    width, height = image_size(image_path)
+    where = f"{where}: image {image_path.name}"
+    if not (np.isfinite(boxes).all() and np.isfinite(keypoints).all()):
+        raise DataError(f"{where}: a coordinate is not finite")
+    for box in boxes:
+        text = ", ".join(f"{c:g}" for c in box)
+        if not (box[2] > box[0] and box[3] > box[1]):
+            raise DataError(
+                f"{where}: box [{text}] is empty, expected x1 < x2 and y1 < y2 (corners, not sizes)"
+            )
+        if box.max() <= 1.5:
+            raise DataError(
+                f"{where}: box [{text}] looks normalised, expected pixels of a {width}x{height} image"
+            )
+        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+            raise DataError(f"{where}: box [{text}] lies outside the {width}x{height} image")
+    limits = np.array([width, height, width, height], dtype=np.float64)
+    clipped = np.clip(boxes, 0, limits)
+    n = len(boxes)
+    return Sample(
+        image_path=image_path,
+        width=width,
+        height=height,
+        boxes=clipped,
+        keypoints=keypoints,
+        area=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) if area is None else area,
+        iscrowd=np.zeros(n, dtype=bool) if iscrowd is None else iscrowd,
+        visible_fraction=np.ones(n) if visible_fraction is None else visible_fraction,
+        segmentations=(None,) * n if segmentations is None else segmentations,
+    )
+
+
+def hold_out(
+    samples: Sequence[Sample], share: float, seed: int
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Splits into (kept, held out): the same for the same samples, share and seed; at least one of each."""
+    if len(samples) < 2:
+        raise DataError(
+            f"{len(samples)} training image, expected at least 2 (one is held out for validation)"
+        )
+    count = min(max(1, math.floor(len(samples) * share)), len(samples) - 1)
+    order = np.random.default_rng(seed).permutation(len(samples))
+    out = set(order[:count].tolist())
+    return (
+        tuple(s for i, s in enumerate(samples) if i not in out),
+        tuple(s for i, s in enumerate(samples) if i in out),
+    )

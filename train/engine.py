@@ -1,0 +1,368 @@
+"""The training run: steps, epochs, snapshots, and going on from one.
+
+A step depends on nothing but the weights, the seed and its number: the batch, its augmentation and torch's
+random numbers are all drawn from (seed, step). So a run that goes on from a snapshot repeats the very
+steps it would have made.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from synth.errors import ConfigError, DataError, UserError
+from synth.progress import clock, track
+from train.average import WeightAverage
+from train.checkpoint import (
+    MODEL,
+    NUM_CLASSES,
+    OPTIM,
+    STATE,
+    Meta,
+    check_object,
+    load_weights,
+    optimizer_tensors,
+    read_meta,
+    read_tensors,
+    recover,
+    restore_optimizer,
+    write_snapshot,
+)
+from train.config import OptimConfig, ScheduleConfig, TrainConfig
+from train.datasets import Sample
+from train.evaluate import detect, truth_of
+from train.metrics import evaluate
+from train.mix import MixedBatchSampler
+from train.model import KeypointDetector, build_model, parameter_groups
+from train.predict import Detector
+from train.processes import Processes, join_processes
+from train.report import write_curves
+from train.transforms import TrainingImages
+
+log = logging.getLogger(__name__)
+
+REFERENCE_BATCH = 4
+LOG_EVERY = 10
+MAX_ZERO_STEPS = 50
+FIRST_LR_SHARE = 0.04
+Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What a run learns from and chooses its best snapshot on."""
+
+    synthetic: tuple[Sample, ...]
+    real: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """best, last: snapshot folders. score: of the best, keypoint AP on the validation images."""
+
+    best: Path
+    last: Path
+    step: int
+    score: float
+
+
+@dataclass
+class Progress:
+    """Where the run stands; saved with every snapshot."""
+
+    step: int
+    seconds: float
+    best_score: float
+    steps_log: list[dict[str, float]]
+    epochs_log: list[dict[str, float]]
+
+
+def lr_factor(progress: float, warmup_share: float) -> float:
+    """One cycle: from FIRST_LR_SHARE up to 1 over the warm-up, then half a cosine to 0. progress: [0, 1]."""
+    if progress < warmup_share:
+        return FIRST_LR_SHARE + (1 - FIRST_LR_SHARE) * progress / warmup_share
+    rest = (progress - warmup_share) / (1 - warmup_share) if warmup_share < 1 else 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+def run_progress(schedule: ScheduleConfig, step: int, seconds: float) -> float:
+    """Share of the run that is over, by steps or by time, whichever is further."""
+    by_steps = step / schedule.max_steps
+    by_time = seconds / (60 * schedule.max_minutes) if schedule.max_minutes else 0.0
+    return min(1.0, max(by_steps, by_time))
+
+
+def train(
+    config: TrainConfig, data: TrainData, meta: Meta, out: Path, device: str, resume: bool = False
+) -> TrainResult:
+    """Trains until the schedule's end; leaves `out`/best, /last, curves.png and tensorboard/.
+
+    meta: describes the weights (category, data hashes); its step and score are filled in here.
+    Raises UserError for losses that are not finite, for a keypoint loss that stays 0, for a snapshot that
+    does not fit, and for an `out` that already holds a run unless `resume`.
+    """
+    processes = join_processes(device)
+    try:
+        return Run(config, data, meta, out, processes, resume).go()
+    finally:
+        processes.close()
+
+
+class Run:
+    def __init__(
+        self, config: TrainConfig, data: TrainData, meta: Meta, out: Path, processes: Processes, resume: bool
+    ) -> None:
+        self.config, self.data, self.meta, self.out = config, data, meta, out
+        self.processes, self.device = processes, processes.device
+        self.progress = Progress(0, 0.0, -1.0, [], [])
+        if processes.leads:
+            recover(out / "last")
+            recover(out / "best")
+        processes.wait()
+        continues = resume and (out / "last" / STATE).is_file()
+        if (out / "last").exists() and not resume:
+            raise ConfigError(
+                f"{out}: holds a run already; add --resume to continue it or choose another folder"
+            )
+        torch.manual_seed(config.seed)
+        self.model = build_model(
+            config.model, NUM_CLASSES, len(meta.category.schema), vendor=not continues
+        ).to(self.device)
+        self.optimizer = make_optimizer(self.model, config.optim, config.data.batch_size)
+        self.average = WeightAverage(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
+        if continues:
+            self._restore(out / "last")
+        self.network: nn.Module = self.model
+        if processes.world_size > 1:
+            self.network = DistributedDataParallel(self.model, find_unused_parameters=True)
+        self.amp = config.amp and self.device.type == "cuda" and torch.cuda.is_bf16_supported(False)
+        self.zero_steps = 0
+
+    def go(self) -> TrainResult:
+        schedule = self.config.schedule
+        began = time.monotonic() - self.progress.seconds
+        batches = self._batches()
+        writer = (
+            SummaryWriter(str(self.out / "tensorboard"), purge_step=self.progress.step)
+            if self.processes.leads
+            else None
+        )
+        try:
+            share = run_progress(schedule, self.progress.step, self.progress.seconds)
+            while share < 1:
+                share = self._epoch(batches, began, writer)
+        finally:
+            if writer is not None:
+                writer.close()
+        return TrainResult(self.out / "best", self.out / "last", self.progress.step, self.progress.best_score)
+
+    def _batches(self) -> Iterator[Batch]:
+        data, config = self.config.data, self.config
+        sampler = MixedBatchSampler(
+            n_synthetic=len(self.data.synthetic),
+            n_real=len(self.data.real),
+            batch_size=data.batch_size,
+            real_fraction=data.real_fraction,
+            seed=config.seed,
+            start_step=self.progress.step,
+            end_step=config.schedule.max_steps,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+        )
+        images = TrainingImages(
+            self.data.synthetic, self.data.real, self.meta.category, data, config.model.long_side_px
+        )
+        return iter(
+            DataLoader(
+                images,
+                batch_sampler=sampler,
+                num_workers=data.workers,
+                collate_fn=collate,
+                multiprocessing_context="forkserver" if data.workers else None,
+                prefetch_factor=4 if data.workers else None,
+            )
+        )
+
+    def _epoch(self, batches: Iterator[Batch], began: float, writer: SummaryWriter | None) -> float:
+        """Steps up to the next snapshot; returns the share of the run that is over."""
+        schedule, now = self.config.schedule, self.progress
+        per_epoch = schedule.steps_per_epoch
+        first = now.step // per_epoch * per_epoch
+        last = min(first + per_epoch, schedule.max_steps)
+        label = f"epoch {now.step // per_epoch + 1}"
+        todo = range(now.step, last)
+        shown = track(todo, last - first, label, start=now.step - first) if self.processes.leads else todo
+        sums: dict[str, list[float]] = {}
+        start_step, start_time = now.step, time.monotonic()
+        share = 0.0
+        for step in shown:
+            share = self.processes.from_leader(run_progress(schedule, step, time.monotonic() - began))
+            if share >= 1:
+                break
+            losses, lr = self._step(step, next(batches), share)
+            for name, value in losses.items():
+                sums.setdefault(name, []).append(value)
+            now.step = step + 1
+            if now.step % LOG_EVERY == 0:
+                row = {"step": float(now.step), "lr": lr, **{k: float(np.mean(v)) for k, v in sums.items()}}
+                now.steps_log.append(row)
+                _write_scalars(writer, "train", row)
+                sums = {}
+        rate = (now.step - start_step) / max(time.monotonic() - start_time, 1e-9)
+        scores = self._validate() if self.processes.leads else {}
+        now.seconds = self.processes.from_leader(time.monotonic() - began)
+        share = run_progress(schedule, now.step, now.seconds)
+        if self.processes.leads:
+            _write_scalars(writer, "validation", {"step": float(now.step), **scores})
+            self._save(scores)
+            self._say(label, scores, rate, share)
+        self.processes.wait()
+        return share
+
+    def _step(self, step: int, batch: Batch, share: float) -> tuple[dict[str, float], float]:
+        """One update. Returns the losses and the heads' learning rate."""
+        images, targets, names = batch
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.config.seed, step, self.processes.rank]).generate_state(1)[0])
+        )
+        factor = lr_factor(share, self.config.optim.warmup_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        self.network.train()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
+            losses: Mapping[str, Tensor] = self.network(
+                [image.to(self.device, non_blocking=True).float() / 255 for image in images],
+                [{key: value.to(self.device) for key, value in target.items()} for target in targets],
+            )
+            total = torch.stack(list(losses.values())).sum()
+        values = {"loss": float(total.detach()), **{name: float(v.detach()) for name, v in losses.items()}}
+        self._check(step, values, targets, names)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return values, max(group["lr"] for group in self.optimizer.param_groups)
+
+    def _check(
+        self, step: int, losses: dict[str, float], targets: list[dict[str, Tensor]], names: list[str]
+    ) -> None:
+        if not math.isfinite(losses["loss"]):
+            bad = ", ".join(f"{name} {value:g}" for name, value in losses.items() if not math.isfinite(value))
+            raise UserError(f"step {step}: {bad}, expected finite losses; the batch was {', '.join(names)}")
+        self.zero_steps = 0 if losses["loss_keypoint"] != 0 else self.zero_steps + 1
+        if self.zero_steps == MAX_ZERO_STEPS:
+            labelled = sum(int((t["keypoints"][..., 2] > 0).sum()) for t in targets)
+            raise UserError(
+                f"step {step}: keypoint loss was 0 for {MAX_ZERO_STEPS} steps; the last batch held "
+                f"{labelled} labelled keypoints, expected some inside boxes; its images were {', '.join(names)}"
+            )
+
+    def _validate(self) -> dict[str, float]:
+        detector = Detector(self.model, self.meta.category, self.config.model.long_side_px, self.device)
+        samples = self.data.validation
+        if self.average is None:
+            founds = detect(detector, samples)
+        else:
+            with self.average.applied(self.model):
+                founds = detect(detector, samples)
+        result = evaluate([truth_of(s) for s in samples], founds, self.meta.category.schema)
+        return {
+            "bbox AP": result["bbox"]["ap"] or 0.0,
+            "keypoint AP": result["keypoints"]["ap"] or 0.0,
+            "PCK@0.05": result["pck"]["0.05"] or 0.0,
+            "PCK@0.10": result["pck"]["0.10"] or 0.0,
+        }
+
+    def _save(self, scores: dict[str, float]) -> None:
+        now = self.progress
+        now.epochs_log.append({"step": float(now.step), **scores})
+        score = scores["keypoint AP"]
+        best = score >= now.best_score
+        now.best_score = max(now.best_score, score)
+        meta = Meta(**{**self.meta.__dict__, "step": now.step, "score": score})
+        if best:
+            kept = self.average.whole(self.model) if self.average is not None else self.model.state_dict()
+            write_snapshot(self.out / "best", meta, kept)
+        tensors = optimizer_tensors(self.optimizer)
+        if self.average is not None:
+            tensors |= {f"average/{name}": value for name, value in self.average.values.items()}
+        write_snapshot(self.out / "last", meta, self.model.state_dict(), tensors, dict(now.__dict__))
+        write_curves(self.out / "curves.png", now.steps_log, now.epochs_log)
+
+    def _restore(self, folder: Path) -> None:
+        saved = read_meta(folder)
+        check_object(saved.category, self.meta.category, str(folder))
+        _same_recipe(saved.config, self.config, str(folder))
+        if saved.data != self.meta.data:
+            log.warning("%s: the training labels changed since this snapshot", folder)
+        load_weights(self.model, read_tensors(folder / MODEL), str(folder / MODEL))
+        tensors = read_tensors(folder / OPTIM)
+        averaged = {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
+        restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if not k.startswith("average/")})
+        try:
+            self.progress = Progress(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
+        if self.average is not None:
+            self.average.restore(averaged, self.progress.step, self.device)
+
+    def _say(self, label: str, scores: dict[str, float], rate: float, share: float) -> None:
+        losses = self.progress.steps_log[-1] if self.progress.steps_log else {}
+        left = self.progress.seconds * (1 - share) / share if share > 0 else 0.0
+        parts = [f"step {self.progress.step}"]
+        parts += [f"loss {losses['loss']:.3f}"] if losses else []
+        parts += [f"{name} {value:.3f}" for name, value in scores.items()]
+        parts += [f"{rate:.2f} steps/s", f"{clock(left)} left" if share < 1 else "done"]
+        Console(stderr=True, highlight=False).print(f"{label}: {', '.join(parts)}", soft_wrap=True)
+
+
+def collate(items: list[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:
+    images, targets, names = zip(*items, strict=True)
+    return list(images), list(targets), list(names)
+
+
+def make_optimizer(model: KeypointDetector, config: OptimConfig, batch_size: int) -> torch.optim.AdamW:
+    """AdamW; each group's `peak_lr` is its rate at the top of the cycle."""
+    scale = math.sqrt(batch_size / REFERENCE_BATCH)
+    groups = parameter_groups(model, config.backbone_lr * scale, config.head_lr * scale, config.weight_decay)
+    return torch.optim.AdamW([{**group, "peak_lr": group["lr"]} for group in groups])
+
+
+def _same_recipe(saved: TrainConfig, asked: TrainConfig, where: str) -> None:
+    """A run goes on with its own recipe; only the schedule, workers and validation size may change."""
+    a, b = (c.model_dump(mode="json", exclude={"schedule": True}) for c in (saved, asked))
+    for section in (a, b):
+        for key in ("workers", "max_validation_images"):
+            section["data"].pop(key)
+        section["model"].pop("weights_file")
+    for key in a:
+        if a[key] != b[key]:
+            inner = (
+                next((k for k in a[key] if a[key][k] != b[key][k]), "") if isinstance(a[key], dict) else ""
+            )
+            old, new = (a[key][inner], b[key][inner]) if inner else (a[key], b[key])
+            name = f"{key}.{inner}" if inner else key
+            raise ConfigError(
+                f"{where}: the run was started with {name} = {old}, now {new}; it cannot go on so"
+            )
+
+
+def _write_scalars(writer: SummaryWriter | None, group: str, row: dict[str, float]) -> None:
+    if writer is not None:
+        for name, value in row.items():
+            if name != "step":
+                writer.add_scalar(f"{group}/{name.replace(' ', '_')}", value, int(row["step"]))

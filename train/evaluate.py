@@ -1,0 +1,139 @@
+"""Score of a detector on labelled photos: eval.json, a table, and sheets to look at."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from synth.coco import Category
+from synth.draw import contact_sheet, draw_objects, write_image
+from synth.files import write_text
+from synth.progress import track
+from synth.types import VISIBLE, Array, KeypointSchema
+from train.checkpoint import check_object
+from train.datasets import Sample, read_image, read_samples
+from train.metrics import Found, Truth, evaluate, keypoint_errors
+from train.predict import Detector, snapshot_folder
+
+SHEET_IMAGES = 20
+SHEET_TILE_PX = 400
+TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
+SHOWN_SCORE = 0.5
+NOT_FOUND_SHARE = 1.0
+
+
+def truth_of(sample: Sample) -> Truth:
+    return Truth(sample.boxes, sample.keypoints, sample.area, sample.iscrowd)
+
+
+def detect(detector: Detector, samples: Sequence[Sample], label: str = "") -> list[Found]:
+    """Detections of each image; with a label, progress is shown."""
+    todo = track(samples, len(samples), label) if label else samples
+    return [detector.found(read_image(sample.image_path)) for sample in todo]
+
+
+def evaluate_photos(
+    weights: Path, real: Path, out: Path, category: Category | None, device: str
+) -> dict[str, Any]:
+    """Evaluates a snapshot on the photos at `real` and writes eval.json, predictions.jpg, worst.jpg to `out`.
+
+    category: the object to check the weights against, by default their own. Returns what eval.json holds.
+    Raises DataError for unreadable weights or photos, and for weights of other keypoints.
+    """
+    detector = Detector.load(weights, device)
+    if category is not None:
+        check_object(detector.category, category, str(weights))
+        detector.category = category
+    samples = read_samples(real, detector.category)
+    founds = detect(detector, samples, "evaluating")
+    schema = detector.category.schema
+    truths = [truth_of(sample) for sample in samples]
+    result = {
+        "object": detector.category.name,
+        "weights": str(snapshot_folder(weights)),
+        "data": str(real),
+        **evaluate(truths, founds, schema),
+    }
+    write_sheets(out, samples, founds, schema)
+    write_text(out / "eval.json", json.dumps(result, indent=1))
+    return result
+
+
+def image_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Array:
+    """(images,): mean error as a share of the box's longer side, a keypoint not found counting 1."""
+    errors = keypoint_errors(truths, founds)
+    share = np.minimum(errors.error_px / errors.side_px, NOT_FOUND_SHARE)
+    total = np.bincount(errors.image, weights=share, minlength=len(truths))
+    return np.asarray(total / np.maximum(np.bincount(errors.image, minlength=len(truths)), 1))
+
+
+def write_sheets(
+    out: Path, samples: Sequence[Sample], founds: Sequence[Found], schema: KeypointSchema
+) -> None:
+    """predictions.jpg: images spread evenly over the set. worst.jpg: those with the largest errors."""
+    worst = image_errors([truth_of(s) for s in samples], founds)
+    spread = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_IMAGES, len(samples))).round().astype(int))
+    for name, chosen in (
+        ("predictions.jpg", spread.tolist()),
+        ("worst.jpg", np.argsort(-worst, kind="stable")[:SHEET_IMAGES].tolist()),
+    ):
+        pictures = [_drawn(samples[i], founds[i], schema) for i in chosen]
+        captions = [f"{samples[i].image_path.name} {worst[i]:.3f}" for i in chosen]
+        write_image(out / name, contact_sheet(pictures, tile_px=SHEET_TILE_PX, captions=captions))
+
+
+def _drawn(sample: Sample, found: Found, schema: KeypointSchema) -> Any:
+    """Shrunk to twice a tile, so that lines stay visible. White: labels; magenta: detections."""
+    rgb = read_image(sample.image_path)
+    step = max(1, max(rgb.shape[:2]) // (2 * SHEET_TILE_PX))
+    rgb = rgb[: rgb.shape[0] // step * step : step, : rgb.shape[1] // step * step : step]
+    scale = np.array([1 / step, 1 / step, 1.0])
+    rgb = draw_objects(rgb, schema, sample.boxes / step, sample.keypoints * scale, color=TRUE_COLOR)
+    shown = found.scores >= SHOWN_SCORE
+    points = found.keypoints[shown]
+    points = np.concatenate((points, np.full((*points.shape[:2], 1), float(VISIBLE))), axis=2)
+    return draw_objects(rgb, schema, found.boxes[shown] / step, points * scale, color=FOUND_COLOR)
+
+
+def print_table(result: dict[str, Any], console: Console) -> None:
+    """The figures of eval.json as a table, one row per keypoint below those of the whole object."""
+    table = Table(title=f"{result['object']}: {result['n_images']} images, {result['n_objects']} objects")
+    for column in (
+        "",
+        "bbox AP",
+        "AP50",
+        "keypoint AP",
+        "AP50",
+        "PCK@0.05",
+        "PCK@0.10",
+        "median px",
+        "p90 px",
+    ):
+        table.add_column(column, justify="left" if not column else "right")
+    table.add_column("bias along, across (% of length)", justify="right")
+    ap = [result[kind][key] for kind in ("bbox", "keypoints") for key in ("ap", "ap50")]
+    table.add_row("all", *map(_number, ap), *_row(result), "")
+    for name, row in result["per_keypoint"].items():
+        share = row["bias"]["share"]
+        bias = "-" if share is None else ", ".join(f"{100 * s:+.1f}" for s in share)
+        table.add_row(name, "", "", "", "", *_row(row), bias)
+    console.print(table)
+    interval = result["confidence_95"]["pck"]["0.05"]
+    if interval:
+        console.print(
+            f"PCK@0.05 95 % interval {interval[0]:.3f} to {interval[1]:.3f}; "
+            f"{result['n_found']} of {result['n_objects']} objects found"
+        )
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    values = (row["pck"]["0.05"], row["pck"]["0.10"], row["error_px"]["median"], row["error_px"]["p90"])
+    return [_number(value) for value in values]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"

@@ -1,0 +1,286 @@
+"""How good detections are: COCO's average precision, PCK, pixel errors and their bias.
+
+Everything is in px of the picture the labels were made on, (0, 0) = its top-left corner.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Array, KeypointSchema
+
+PCK_THRESHOLDS = (0.05, 0.10)
+MIN_MATCH_IOU = 0.3
+BOOTSTRAP_ROUNDS = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels of one image. boxes: (N, 4) xyxy. keypoints: (N, K, 3). area: (N,). iscrowd: (N,) bool."""
+
+    boxes: Array
+    keypoints: Array
+    area: Array
+    iscrowd: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections in one image. boxes: (M, 4) xyxy. scores: (M,). keypoints: (M, K, 2)."""
+
+    boxes: Array
+    scores: Array
+    keypoints: Array
+
+
+@dataclass(frozen=True)
+class Errors:
+    """One row per labelled keypoint of R in all, `image` telling which picture it is in.
+
+    error_px: (R,) distance to the detected keypoint, inf where the object was not found. side_px: (R,) the
+    box's longer side. v: (R,) 1 or 2. vector: (R, 2) error in the object's axes, px, nan where not found.
+    """
+
+    image: NDArray[np.int64]
+    keypoint: NDArray[np.int64]
+    v: NDArray[np.int64]
+    error_px: Array
+    side_px: Array
+    vector: Array
+
+
+def box_iou(a: Array, b: Array) -> Array:
+    """a: (N, 4), b: (M, 4) xyxy. Returns (N, M)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
+    area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
+    return np.asarray(shared / np.maximum(area_a[:, None] + area_b[None, :] - shared, 1e-12))
+
+
+def oks(truth: Array, found: Array, area: float, sigmas: Sequence[float]) -> float:
+    """Object keypoint similarity in [0, 1]: mean over labelled keypoints of exp(-d^2 / (8 area sigma^2)).
+
+    truth: (K, 3) x, y, v. found: (K, 2). area: px^2. nan when nothing is labelled.
+    """
+    labelled = truth[:, 2] > NOT_LABELLED
+    if not labelled.any():
+        return float("nan")
+    squared = ((truth[:, :2] - found) ** 2).sum(axis=1)
+    terms = np.exp(-squared / (8 * max(area, 1e-9) * np.square(sigmas)))
+    return float(terms[labelled].mean())
+
+
+def match(truth: Truth, found: Found) -> list[int | None]:
+    """For each labelled object the detection that found it, or None.
+
+    Detections choose in order of falling score; each takes the free object whose box it covers best, if the
+    boxes' IoU is at least MIN_MATCH_IOU.
+    """
+    chosen: list[int | None] = [None] * len(truth.boxes)
+    iou = box_iou(truth.boxes, found.boxes)
+    for detection in np.argsort(-found.scores, kind="stable"):
+        free = [i for i, taken in enumerate(chosen) if taken is None and not truth.iscrowd[i]]
+        best = max(free, key=lambda i: float(iou[i, detection]), default=None)
+        if best is not None and iou[best, detection] >= MIN_MATCH_IOU:
+            chosen[best] = int(detection)
+    return chosen
+
+
+def object_axes(keypoints: Array) -> Array:
+    """(2, 2): rows are the object's x and y axis in the picture.
+
+    x points from the first labelled keypoint to the last, y is x turned by 90 degrees (clockwise on screen).
+    The picture's own axes when fewer than two are labelled or they coincide. keypoints: (K, 3).
+    """
+    labelled = keypoints[keypoints[:, 2] > NOT_LABELLED, :2]
+    if len(labelled) >= 2:
+        along = labelled[-1] - labelled[0]
+        length = float(np.hypot(*along))
+        if length > 0:
+            x, y = along / length
+            return np.array([[x, y], [-y, x]])
+    return np.eye(2)
+
+
+def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
+    """Matches every image and lists the error of each labelled keypoint; crowds do not count."""
+    rows: list[tuple[int, int, int, float, float]] = []
+    vectors: list[Array] = []
+    for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
+        for i, detection in enumerate(match(truth, found)):
+            if truth.iscrowd[i]:
+                continue
+            points = truth.keypoints[i]
+            axes = object_axes(points)
+            side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
+            for k in np.flatnonzero(points[:, 2] > NOT_LABELLED):
+                if detection is None:
+                    vector, distance = np.full(2, np.nan), float("inf")
+                else:
+                    vector = axes @ (found.keypoints[detection, k] - points[k, :2])
+                    distance = float(np.hypot(*vector))
+                rows.append((image, int(k), int(points[k, 2]), distance, side))
+                vectors.append(vector)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
+    ints = table[:, :3].astype(np.int64)
+    return Errors(
+        ints[:, 0], ints[:, 1], ints[:, 2], table[:, 3], table[:, 4], np.array(vectors).reshape(-1, 2)
+    )
+
+
+def average_precision(
+    truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float], kind: str
+) -> tuple[float | None, float | None]:
+    """(AP, AP50) by pycocotools. kind: 'bbox' or 'keypoints'. None where no object is labelled."""
+    truth_rows: list[dict[str, Any]] = []
+    found_rows: list[dict[str, Any]] = []
+    for image, (truth, found) in enumerate(zip(truths, founds, strict=True), start=1):
+        for i in range(len(truth.boxes)):
+            truth_rows.append(
+                {
+                    "id": len(truth_rows) + 1,
+                    "image_id": image,
+                    "category_id": 1,
+                    "bbox": _xywh(truth.boxes[i]),
+                    "area": float(truth.area[i]),
+                    "iscrowd": int(truth.iscrowd[i]),
+                    "keypoints": truth.keypoints[i].reshape(-1).tolist(),
+                    "num_keypoints": int((truth.keypoints[i, :, 2] > NOT_LABELLED).sum()),
+                }
+            )
+        for j in range(len(found.boxes)):
+            points = np.concatenate((found.keypoints[j], np.ones((len(sigmas), 1))), axis=1)
+            row = {"image_id": image, "category_id": 1, "score": float(found.scores[j])}
+            # pycocotools takes the extent of the keypoints for a box where both are given
+            found_rows.append(
+                row
+                | (
+                    {"bbox": _xywh(found.boxes[j])}
+                    if kind == "bbox"
+                    else {"keypoints": points.reshape(-1).tolist()}
+                )
+            )
+    counted = [r for r in truth_rows if not r["iscrowd"] and (kind == "bbox" or r["num_keypoints"])]
+    if not counted:
+        return None, None
+    if not found_rows:
+        return 0.0, 0.0
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "info": {},
+            "images": [{"id": image} for image in range(1, len(truths) + 1)],
+            "annotations": truth_rows,
+            "categories": [{"id": 1}],
+        }
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(found_rows), kind)
+        if kind == "keypoints":
+            evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(evaluation.stats[0]), float(evaluation.stats[1])
+
+
+def _xywh(box: Array) -> list[float]:
+    x0, y0, x1, y1 = (float(c) for c in box)
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None) -> float | None:
+    """Share of labelled keypoints nearer than threshold * box's longer side; not found counts as wrong."""
+    right = errors.error_px <= threshold * errors.side_px
+    chosen = right if rows is None else right[rows]
+    return float(chosen.mean()) if len(chosen) else None
+
+
+def evaluate(truths: Sequence[Truth], founds: Sequence[Found], schema: KeypointSchema) -> dict[str, Any]:
+    """All metrics of a set of images, ready for JSON; None where there is nothing to measure.
+
+    error_px and error_share (of the box's longer side) count found keypoints only: `not_found` says how many
+    labelled keypoints that leaves out.
+    """
+    errors = keypoint_errors(truths, founds)
+    box_ap, box_ap50 = average_precision(truths, founds, schema.oks_sigmas, "bbox")
+    keypoint_ap, keypoint_ap50 = average_precision(truths, founds, schema.oks_sigmas, "keypoints")
+    objects = [int((~t.iscrowd).sum()) for t in truths]
+    matched = [sum(d is not None for d in match(t, f)) for t, f in zip(truths, founds, strict=True)]
+    return {
+        "bbox": {"ap": box_ap, "ap50": box_ap50},
+        "keypoints": {"ap": keypoint_ap, "ap50": keypoint_ap50},
+        "pck": _pck_table(errors),
+        "pck_by_visibility": {
+            name: _pck_table(errors, errors.v == v)
+            for name, v in (("visible", VISIBLE), ("occluded", OCCLUDED))
+        },
+        "error_px": _spread(errors.error_px[np.isfinite(errors.error_px)]),
+        "error_share": _spread((errors.error_px / errors.side_px)[np.isfinite(errors.error_px)]),
+        "confidence_95": bootstrap(errors, len(truths)),
+        "n_images": len(truths),
+        "n_objects": sum(objects),
+        "n_found": sum(matched),
+        "n_keypoints": len(errors.error_px),
+        "not_found": int((~np.isfinite(errors.error_px)).sum()),
+        "oks_sigmas": list(schema.oks_sigmas),
+        "per_keypoint": {name: _one_keypoint(errors, k) for k, name in enumerate(schema.names)},
+    }
+
+
+def _pck_table(errors: Errors, rows: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
+    return {f"{t:.2f}": pck(errors, t, rows) for t in PCK_THRESHOLDS}
+
+
+def _spread(values: Array) -> dict[str, float | None]:
+    if not len(values):
+        return {"median": None, "p90": None}
+    return {"median": float(np.median(values)), "p90": float(np.percentile(values, 90))}
+
+
+def _one_keypoint(errors: Errors, k: int) -> dict[str, Any]:
+    rows = errors.keypoint == k
+    found = rows & np.isfinite(errors.error_px)
+    bias: dict[str, list[float] | None] = {"px": None, "share": None}
+    if found.any():
+        vector = errors.vector[found]
+        bias = {
+            "px": vector.mean(axis=0).tolist(),
+            "share": (vector / errors.side_px[found, None]).mean(axis=0).tolist(),
+        }
+    return {
+        "n": int(rows.sum()),
+        "not_found": int(rows.sum() - found.sum()),
+        "pck": _pck_table(errors, rows),
+        "error_px": _spread(errors.error_px[found]),
+        "bias": bias,
+    }
+
+
+def bootstrap(errors: Errors, n_images: int, seed: int = 0) -> dict[str, Any]:
+    """95 % intervals of PCK and median error, from resampling whole images; None if nothing was measured."""
+    rows_of = [np.flatnonzero(errors.image == image) for image in range(n_images)]
+    rng = np.random.default_rng(seed)
+    names = [f"{t:.2f}" for t in PCK_THRESHOLDS]
+    draws: list[list[float]] = []
+    for _ in range(BOOTSTRAP_ROUNDS if len(errors.image) else 0):
+        rows = np.concatenate([rows_of[i] for i in rng.integers(n_images, size=n_images)])
+        error, side = errors.error_px[rows], errors.side_px[rows]
+        if np.isfinite(error).any():
+            shares = [float((error <= t * side).mean()) for t in PCK_THRESHOLDS]
+            draws.append([*shares, float(np.median(error[np.isfinite(error)]))])
+    if not draws:
+        return {"pck": dict.fromkeys(names), "error_px_median": None}
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(np.array(draws), [tail, 100 - tail], axis=0)
+    intervals = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
+    return {"pck": dict(zip(names, intervals[:-1], strict=True)), "error_px_median": intervals[-1]}

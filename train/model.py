@@ -1,0 +1,275 @@
+"""torchvision's Keypoint R-CNN on a timm backbone, with light heads and sub-pixel decoding.
+
+Images come in at the network's own size (transforms.fit_size); boxes and keypoints are in px of that image.
+"""
+
+import logging
+import math
+from collections import OrderedDict
+from typing import Any
+
+import timm
+import torch
+from timm.layers.norm_act import FrozenBatchNormAct2d, freeze_batch_norm_2d
+from torch import Tensor, nn
+from torchvision.models.detection import KeypointRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from train.config import ModelConfig
+from train.weights import State, load_by_order, vendor_state
+
+log = logging.getLogger(__name__)
+
+TIMM_NAMES = {
+    "tf_efficientnet_lite0": "tf_efficientnet_lite0",
+    "mobilenet_v2": "mobilenetv2_100",
+    "resnet50": "resnet50",
+}
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+HALF = [0.5, 0.5, 0.5]
+COCO_KEYPOINTS = 17
+
+
+class PyramidBackbone(nn.Module):
+    """body: timm features at the given strides, channels_last. fpn: levels named by stride, and 'pool'."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.strides = config.strides
+        self.body = timm.create_model(
+            TIMM_NAMES[config.backbone],
+            features_only=True,
+            out_indices=tuple(int(math.log2(stride)) - 1 for stride in config.strides),
+        )
+        channels: list[int] = self.body.feature_info.channels()  # type: ignore[union-attr, operator]
+        self.fpn = FeaturePyramidNetwork(channels, config.fpn_channels, extra_blocks=LastLevelMaxPool())
+        self.out_channels = config.fpn_channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """images: (B, 3, H, W). Returns contiguous maps (B, fpn_channels, H / stride, W / stride)."""
+        maps = self.body(images.contiguous(memory_format=torch.channels_last))
+        named = OrderedDict((str(stride), m) for stride, m in zip(self.strides, maps, strict=True))
+        return {name: level.contiguous() for name, level in self.fpn(named).items()}
+
+
+class _SameSize(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Normalizes and batches only: resizing happened before, with the keypoints and an area filter."""
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        return image, target
+
+
+class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
+    """KeypointRCNN that decodes heatmaps below the size of their cells; training is torchvision's own."""
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """images: (3, H, W) float in [0, 1] each.
+
+        Training: returns the dict of losses. Evaluation: for each image boxes (N, 4) xyxy px, labels (N),
+        scores (N), keypoints (N, K, 3) with v = 1, keypoints_scores (N, K) in [0, 1].
+        """
+        if self.training:
+            return super().forward(images, targets)
+        batch, _ = self.transform(images)
+        features = self.backbone(batch.tensors)
+        proposals, _ = self.rpn(batch, features)
+        return self._detect(features, proposals, batch)
+
+    def _detect(
+        self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageList
+    ) -> list[dict[str, Tensor]]:
+        heads, sizes = self.roi_heads, batch.image_sizes
+        pooled = heads.box_head(heads.box_roi_pool(features, proposals, sizes))
+        class_logits, box_regression = heads.box_predictor(pooled)
+        boxes, scores, labels = heads.postprocess_detections(class_logits, box_regression, proposals, sizes)
+        logits = heads.keypoint_predictor(
+            heads.keypoint_head(heads.keypoint_roi_pool(features, boxes, sizes))
+        ).float()
+        split = logits.split([len(b) for b in boxes])
+        result = []
+        for b, s, c, maps in zip(boxes, scores, labels, split, strict=True):
+            keypoints, keypoint_scores = decode_heatmaps(maps, b)
+            result.append(
+                {
+                    "boxes": b,
+                    "scores": s,
+                    "labels": c,
+                    "keypoints": keypoints,
+                    "keypoints_scores": keypoint_scores,
+                }
+            )
+        return result
+
+
+def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
+    """Keypoints from heatmaps, finer than their cells.
+
+    logits: (N, K, S, S), of which cell (i, j) covers [j, j + 1) x [i, i + 1) of the box cut into S x S parts
+    (as torchvision encodes its targets). boxes: (N, 4) xyxy. Returns keypoints (N, K, 3) x, y, 1 in the
+    boxes' px: the probability-weighted mean of cell centres within `radius` cells of the peak; and the
+    probability found there, (N, K) in [0, 1].
+    """
+    n, k, size, _ = logits.shape
+    if n == 0:
+        return logits.new_zeros((0, k, 3)), logits.new_zeros((0, k))
+    probability = logits.flatten(2).softmax(dim=2)
+    peak = probability.argmax(dim=2)
+    cells = torch.arange(size, device=logits.device)
+    near_y = ((cells - (peak // size)[..., None]).abs() <= radius).to(logits.dtype)
+    near_x = ((cells - (peak % size)[..., None]).abs() <= radius).to(logits.dtype)
+    window = probability.view(n, k, size, size) * near_y[..., :, None] * near_x[..., None, :]
+    mass = window.sum(dim=(2, 3))
+    centres = cells.to(logits.dtype) + 0.5
+    x = (window.sum(dim=2) * centres).sum(dim=2) / mass
+    y = (window.sum(dim=3) * centres).sum(dim=2) / mass
+    cell_px = ((boxes[:, 2:] - boxes[:, :2]) / size)[:, None, :]
+    xy = torch.stack((x, y), dim=2) * cell_px + boxes[:, None, :2]
+    return torch.cat((xy, torch.ones_like(xy[..., :1])), dim=2), mass
+
+
+def build_model(
+    config: ModelConfig, num_classes: int, num_keypoints: int, vendor: bool = True
+) -> KeypointDetector:
+    """num_classes: background included. num_keypoints: K.
+
+    vendor=False leaves out the vendor's weights, for a network about to be loaded from a snapshot.
+    Raises EnvironmentProblem if the weights cannot be had.
+    """
+    weights = config.weights if vendor else "none"
+    coco = weights == "coco"
+    model = _assemble(config, 2 if coco else num_classes, COCO_KEYPOINTS if coco else num_keypoints)
+    if coco:
+        load_coco(model, vendor_state(config.backbone, "coco", config.weights_file))
+        replace_predictors(model, num_classes, num_keypoints)
+    elif weights == "imagenet":
+        _load_imagenet(model.backbone, config)
+    freeze(model.backbone.body, config)
+    if config.weights == "coco":
+        for module in model.modules():
+            if isinstance(module, FrozenBatchNormAct2d):
+                module.eps = 0.0
+    model.backbone.body.to(memory_format=torch.channels_last)
+    return model
+
+
+def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> KeypointDetector:
+    backbone = PyramidBackbone(config)
+    levels = [str(stride) for stride in config.strides]
+    layers = (config.keypoint_head_channels,) * config.keypoint_head_layers
+    lite = config.backbone == "tf_efficientnet_lite0"
+    model = KeypointDetector(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(
+            config.anchor_sizes, (config.anchor_ratios,) * len(config.anchor_sizes)
+        ),
+        rpn_pre_nms_top_n_train=config.rpn_pre_nms,
+        rpn_pre_nms_top_n_test=config.rpn_pre_nms,
+        rpn_post_nms_top_n_train=config.rpn_post_nms,
+        rpn_post_nms_top_n_test=config.rpn_post_nms,
+        rpn_batch_size_per_image=config.rpn_regions,
+        box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+        box_head=TwoMLPHead(config.fpn_channels * 49, config.box_head_channels),
+        box_predictor=FastRCNNPredictor(config.box_head_channels, num_classes),
+        box_score_thresh=config.score_threshold,
+        box_nms_thresh=config.box_nms,
+        box_detections_per_img=config.detections,
+        box_batch_size_per_image=config.regions,
+        box_positive_fraction=config.positive_share,
+        keypoint_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+        keypoint_head=KeypointRCNNHeads(config.fpn_channels, layers),
+        keypoint_predictor=KeypointRCNNPredictor(layers[-1], num_keypoints),
+    )
+    mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
+    model.transform = _SameSize(config.long_side_px, config.long_side_px, mean, std)
+    if config.proposal_strides != config.strides:
+        proposing = [*(str(stride) for stride in config.proposal_strides), "pool"]
+
+        def only_proposing(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            images, features, *rest = args
+            return (images, {name: features[name] for name in proposing}, *rest)
+
+        model.rpn.register_forward_pre_hook(only_proposing)
+    return model
+
+
+def replace_predictors(model: KeypointDetector, num_classes: int, num_keypoints: int) -> None:
+    """Fresh box and keypoint predictors; every tensor of the old ones is logged as skipped."""
+    heads = model.roi_heads
+    for name in ("box_predictor", "keypoint_predictor"):
+        for key, tensor in getattr(heads, name).state_dict().items():
+            log.info("skipped roi_heads.%s.%s %s of the vendor's weights", name, key, tuple(tensor.shape))
+    heads.box_predictor = FastRCNNPredictor(heads.box_predictor.cls_score.in_features, num_classes)
+    heads.keypoint_predictor = KeypointRCNNPredictor(
+        heads.keypoint_predictor.kps_score_lowres.in_channels, num_keypoints
+    )
+
+
+def load_coco(model: KeypointDetector, state: State) -> None:
+    """Loads torchvision's keypointrcnn_resnet50_fpn tensors; ours carry the same names but norm counters."""
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    for key in unexpected:
+        log.info("skipped %s of the vendor's weights", key)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"COCO weights lack {missing}; the heads must have torchvision's default sizes")
+
+
+def _load_imagenet(backbone: PyramidBackbone, config: ModelConfig) -> None:
+    whole = timm.create_model(TIMM_NAMES[config.backbone])
+    vendor = vendor_state(config.backbone, "imagenet", config.weights_file)
+    if config.backbone == "resnet50":
+        vendor = {key: vendor[key] for key in whole.state_dict() if key in vendor}
+    state = load_by_order(whole.state_dict(), vendor, f"{config.backbone} weights")
+    missing, unexpected = backbone.body.load_state_dict(state, strict=False)
+    log.info("backbone: skipped %s of the vendor's weights", ", ".join(unexpected))
+    if missing:
+        raise ValueError(f"ImageNet weights lack {missing}")
+
+
+def freeze(body: nn.Module, config: ModelConfig) -> None:
+    """Freezes all but the last trainable_stages of the backbone; frozen stages keep frozen norms too."""
+    parts = stages(body)
+    for index, names in enumerate(parts):
+        trains = index >= len(parts) - config.trainable_stages
+        for name in names:
+            module = body.get_submodule(name)
+            module.requires_grad_(trains)
+            if config.frozen_norm or not trains:
+                frozen = freeze_batch_norm_2d(module)  # type: ignore[no-untyped-call]
+                if frozen is not module:
+                    body.set_submodule(name, frozen)
+
+
+def stages(body: nn.Module) -> list[tuple[str, ...]]:
+    """Submodule names of the backbone's stages from the input: the stem first."""
+    blocks = getattr(body, "blocks", None)
+    if isinstance(blocks, nn.Sequential):
+        return [("conv_stem", "bn1"), *((f"blocks.{i}",) for i in range(len(blocks)))]
+    return [("conv1", "bn1"), *((f"layer{i}",) for i in range(1, 5))]
+
+
+def parameter_groups(
+    model: nn.Module, backbone_lr: float, head_lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Trained parameters for AdamW: backbone and heads with their own rate; no decay on vectors."""
+    groups = []
+    for lr, inside in ((backbone_lr, True), (head_lr, False)):
+        for decay, matrices in ((weight_decay, True), (0.0, False)):
+            chosen = [
+                p
+                for name, p in model.named_parameters()
+                if p.requires_grad
+                and name.startswith("backbone.body.") == inside
+                and (p.ndim > 1) == matrices
+            ]
+            if chosen:
+                groups.append({"params": chosen, "lr": lr, "weight_decay": decay})
+    return groups
