@@ -13,6 +13,8 @@ ldconfig_list() { { ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null; }
 missing_packages() {
     has_library 'libGL\.so\.1' || echo libgl1
     has_library 'libEGL\.so\.1' || echo libegl1
+    # pyrender imports a window toolkit, which loads this even where no window is opened.
+    has_library 'libXrender\.so\.1' || echo libxrender1
     # Software rendering needs Mesa's EGL and its drivers; a machine with NVIDIA's EGL needs neither.
     if ! has_library 'libEGL_nvidia\.so'; then
         has_library 'libEGL_mesa\.so' || echo libegl-mesa0

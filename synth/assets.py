@@ -238,23 +238,33 @@ def load_texture(path: Path) -> np.ndarray:
 def load_parts(path: Path, unit_m: float) -> tuple[Part, ...]:
     """The mesh file's geometries with their node transforms applied, in metres."""
     try:
-        scene = trimesh.load_scene(path)
-        geometries = scene.dump()
+        scene = trimesh.load_scene(path, process=False)  # processing would drop what is not finite unseen
+        geometries = _placed_meshes(scene)
     except Exception as error:
-        raise AssetError(f"{path}: cannot be read as a mesh: {type(error).__name__}: {error}") from error
-    parts = [
-        _part(geometry, unit_m, path)
-        for geometry in geometries
-        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
-    ]
-    if not parts:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
+    if not geometries:
         raise AssetError(f"{path}: has no faces")
-    vertices = np.concatenate([part.vertices for part in parts])
+    vertices = np.concatenate([geometry.vertices for geometry in geometries])
     if not np.isfinite(vertices).all():
         raise AssetError(f"{path}: {int((~np.isfinite(vertices)).any(1).sum())} vertices are not finite")
     if np.ptp(vertices, axis=0).max() <= 0:
         raise AssetError(f"{path}: the mesh has zero size")
-    return tuple(parts)
+    return tuple(_part(geometry, unit_m, path) for geometry in geometries)
+
+
+def _placed_meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
+    """Every instance of every mesh, moved to its place; unlike Scene.dump this keeps the file's normals."""
+    placed = []
+    for node in scene.graph.nodes_geometry:
+        transform, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            mesh = geometry.copy(include_cache=True)
+            mesh.apply_transform(transform)
+            mesh.metadata["name"] = name
+            placed.append(mesh)
+    return placed
 
 
 def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
@@ -307,6 +317,8 @@ def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
 
 
 def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
+    if "vertex_normals" not in mesh._cache:
+        mesh.merge_vertices()
     material = getattr(mesh.visual, "material", None)
     if material is not None and not isinstance(material, trimesh.visual.material.PBRMaterial):
         material = material.to_pbr()
@@ -315,11 +327,8 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
     texture = _texture_array(image) if image is not None and uv is not None else None
     color = getattr(material, "baseColorFactor", None)
     if color is None:
-        color = (
-            mesh.visual.main_color
-            if material is None and texture is None
-            else np.array([255, 255, 255, 255], dtype=np.uint8)
-        )
+        plain = np.array([255, 255, 255, 255], dtype=np.uint8)
+        color = getattr(mesh.visual, "main_color", plain) if material is None else plain
     if texture is None and "vertex_normals" not in mesh._cache:
         mesh = trimesh.graph.smooth_shade(mesh, angle=SHARP_EDGE)
     name = str(mesh.metadata.get("name") or path.stem)

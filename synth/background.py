@@ -48,7 +48,8 @@ def load_photo(path: Path) -> Image:
     rgb = load_rgb(path)
     scale = MAX_PHOTO_PX / max(rgb.shape[:2])
     if scale < 1:
-        rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        size = round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)
+        return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     return rgb
 
 
@@ -74,7 +75,7 @@ def surface(kind: str, seed: int) -> Image:
     if kind == "wood":
         return _wood(rng)
     if kind == "stone":
-        grain = _noise(rng, 1.2) * 0.5 + _noise(rng, 0.5) * rng.uniform(0.2, 0.6)
+        grain = _noise(rng, 1.2) * rng.uniform(0.0, 0.4) + _noise(rng, rng.uniform(0.1, 0.6)) * 0.4
         return _two_tone(grain, _earth(rng), rng.uniform(0.2, 0.7))
     if kind == "fabric":
         return _fabric(rng)
@@ -88,7 +89,7 @@ def surface(kind: str, seed: int) -> Image:
         for _ in range(int(rng.integers(1, 4))):
             spots = _noise(rng, rng.uniform(-0.2, 0.6)) > rng.uniform(0.4, 1.2)
             base[spots] = 0.3 * base[spots] + 0.7 * 255 * _earth(rng)
-        return _to_uint8(cv2.GaussianBlur(base / 255, (0, 0), 0.8))
+        return _to_uint8(np.asarray(cv2.GaussianBlur(base / 255, (0, 0), 0.8), dtype=np.float64))
     return _print(rng)
 
 

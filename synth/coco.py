@@ -123,7 +123,8 @@ def annotation_to_json(annotation: Annotation, annotation_id: int, image_id: int
 
 def write_coco(path: Path, categories: Iterable[Category], images: Iterable[ImageLabels]) -> None:
     """Writes atomically; annotation ids count from 1 in image order."""
-    image_rows, annotation_rows = [], []
+    image_rows: list[dict[str, Any]] = []
+    annotation_rows: list[dict[str, Any]] = []
     for image in images:
         image_rows.append(image_to_json(image))
         for annotation in image.annotations:

@@ -69,13 +69,14 @@ class LightConfig(_Strict):
 class BackgroundConfig(_Strict):
     photo: Share = 0.5
     """Share of images with a photo behind; the others show a procedural surface."""
-    tile: Range = (0.5, 6.0)
+    tile: Range = (2.0, 14.0)
     """Size of a surface's pattern in object diameters."""
     roughness: Range = (0.35, 1.0)
 
 
 class SensorConfig(_Strict):
-    exposure_ev: Range = (-0.7, 0.6)
+    mean_light: Range = (0.12, 0.38)
+    """What automatic exposure aims at: mean linear light of the picture, 1 = white."""
     white_balance: Range = (0.85, 1.15)
     contrast: Range = (0.8, 1.25)
     blur_sigma_px: Range = (0.0, 1.1)

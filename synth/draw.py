@@ -14,7 +14,7 @@ from synth.types import OCCLUDED, VISIBLE, KeypointSchema
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
-# Okabe and Ito's colour-blind-safe colours, without black
+# Okabe and Ito's colour-blind-safe colours, white for black
 PALETTE: tuple[Color, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -23,6 +23,7 @@ PALETTE: tuple[Color, ...] = (
     (0, 114, 178),
     (213, 94, 0),
     (204, 121, 167),
+    (255, 255, 255),
 )
 _SHIFT = 4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -111,18 +112,23 @@ def _fixed(point: ArrayLike) -> tuple[int, int]:
 def _draw_keypoint(
     canvas: Image, point: tuple[float, float], color: Color, filled: bool, thickness: int
 ) -> None:
-    center, radius = _fixed(point), 3 * thickness << _SHIFT
+    center, radius = _fixed(point), 4 * thickness << _SHIFT
     if filled:
         cv2.circle(canvas, center, radius + (thickness << _SHIFT), (0, 0, 0), -1, cv2.LINE_AA, _SHIFT)
         cv2.circle(canvas, center, radius, color, -1, cv2.LINE_AA, _SHIFT)
     else:
-        cv2.circle(canvas, center, radius, (0, 0, 0), thickness + 2, cv2.LINE_AA, _SHIFT)
+        cv2.circle(canvas, center, radius, (0, 0, 0), 3 * thickness, cv2.LINE_AA, _SHIFT)
         cv2.circle(canvas, center, radius, color, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _write(canvas: Image, text: str, at: tuple[float, float], thickness: int) -> None:
-    """Light text with a dark rim; at: left end of its baseline."""
-    corner = round(float(np.clip(at[0], -1e4, 1e5))), round(float(np.clip(at[1], -1e4, 1e5)))
+    """Light text with a dark rim; at: left end of its baseline, moved to keep it in the picture."""
     scale = 0.42 * thickness
-    cv2.putText(canvas, text, corner, _FONT, scale, (0, 0, 0), thickness + 2, cv2.LINE_AA)
-    cv2.putText(canvas, text, corner, _FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+    (width, height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
+    x = round(float(np.clip(at[0], 2, max(2, canvas.shape[1] - width - 2))))
+    y = round(float(np.clip(at[1], height + 2, canvas.shape[0] - 2)))
+    for dx in (-1, 0, 1):
+        for dy in (-1, 0, 1):
+            beside = x + dx * thickness, y + dy * thickness
+            cv2.putText(canvas, text, beside, _FONT, scale, (0, 0, 0), thickness, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x, y), _FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)

@@ -169,14 +169,11 @@ def _difference(found: Any, wanted: Any, where: str = "") -> str:
 
 
 def _render_range(job: RenderJob, out: Path, start: int, stop: int, workers: int) -> Iterator[bytes]:
-    """Log lines of images start … stop - 1, in order; the images are on disk when a line comes."""
-    if workers <= 1:
-        task = _Worker(job, out)
-        try:
-            yield from (task.run(index) for index in range(start, stop))
-        finally:
-            task.close()
-        return
+    """Log lines of images start … stop - 1, in order; the images are on disk when a line comes.
+
+    This process itself never opens an OpenGL context: with Mesa's software rasterizer loaded, importing
+    torchvision afterwards crashes.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (job, out)) as pool:
         pending: deque[Future[bytes]] = deque()
@@ -203,9 +200,6 @@ class _Worker:
         self._job, self._out = job, out
         self._library = job.library()
         self._renderer = open_renderer(self._library, job.backgrounds)
-
-    def close(self) -> None:
-        self._renderer.close()
 
     def run(self, index: int) -> bytes:
         jpeg, scene, labels = render_image(self._job, self._library, self._renderer, index)

@@ -32,14 +32,14 @@ def inverse(T: Array) -> Array:
 
 def apply(T: Array, points: Array) -> Array:
     """points: (N, 3) in b. Returns (N, 3) in a for T = T_a_from_b."""
-    return points @ T[:3, :3].T + T[:3, 3]
+    return np.asarray(points @ T[:3, :3].T + T[:3, 3])
 
 
 def axis_angle(axis: Array | tuple[float, float, float], angle: float) -> Array:
     """(3, 3) rotation by `angle` about the unit vector `axis` (Rodrigues' formula)."""
     x, y, z = axis
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    return np.asarray(np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross)
 
 
 def random_rotation(rng: np.random.Generator) -> Array:
@@ -98,7 +98,8 @@ def project(camera: Camera, points_world: Array) -> tuple[Array, Array]:
 def rays(camera: Camera, uv: Array) -> Array:
     """uv: (N, 2) continuous pixels. Returns (N, 3) directions in world, scaled to depth 1."""
     directions = np.column_stack([uv, np.ones(len(uv))]) @ np.linalg.inv(camera.K).T
-    return directions @ camera.T_world_from_camera[:3, :3].T
+    in_world: Array = directions @ camera.T_world_from_camera[:3, :3].T
+    return in_world
 
 
 def from_opencv(points: Array) -> Array:

@@ -201,7 +201,7 @@ def sample_sensor(config: SynthConfig, rng: Rng) -> Sensor:
     moving = rng.random() < c.motion
     r, g, b = rng.uniform(*c.white_balance, 3)
     return Sensor(
-        exposure=float(2.0 ** rng.uniform(*c.exposure_ev)),
+        mean_light=float(rng.uniform(*c.mean_light)),
         white_balance=(float(r), float(g), float(b)),
         contrast=float(rng.uniform(*c.contrast)),
         blur_sigma_px=float(rng.uniform(*c.blur_sigma_px)),

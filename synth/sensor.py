@@ -10,6 +10,7 @@ from synth.types import Sensor
 
 Image = NDArray[np.uint8]
 
+MAX_GAIN = 5.0
 _LINEAR = ((np.arange(256) / 255.0) ** 2.2).astype(np.float32)
 _ENCODE_STEPS = 65535
 _ENCODED = ((np.arange(_ENCODE_STEPS + 1) / _ENCODE_STEPS) ** (1 / 2.2)).astype(np.float32)
@@ -18,17 +19,22 @@ _ENCODED = ((np.arange(_ENCODE_STEPS + 1) / _ENCODE_STEPS) ** (1 / 2.2)).astype(
 def apply(rgb: Image, sensor: Sensor, rng: np.random.Generator) -> Image:
     """rgb: (H, W, 3) uint8 sRGB. Returns the picture as the sensor would record it, before JPEG.
 
-    Optics and noise act on linear light, where 1 is white: exposure and white_balance are gains;
+    Optics and noise act on linear light, where 1 is white: the picture is exposed so that its mean is
+    mean_light, as far as MAX_GAIN allows (None: left as rendered); white_balance are gains;
     blur_sigma_px a Gaussian; motion_px the length of a straight smear along motion_angle, centred, so that
     keypoints stay where they are; noise variance is noise_shot^2 * signal + noise_read^2. contrast acts on
     the encoded picture about mid-grey.
     """
     light: NDArray[np.floating[Any]] = _LINEAR[rgb]
     if sensor.motion_px > 0:
-        light = cv2.filter2D(light, -1, motion_kernel(sensor.motion_px, sensor.motion_angle))
+        kernel = motion_kernel(sensor.motion_px, sensor.motion_angle)
+        light = np.asarray(cv2.filter2D(light, -1, kernel), dtype=np.float32)
     if sensor.blur_sigma_px > 0.05:
-        light = cv2.GaussianBlur(light, (0, 0), sensor.blur_sigma_px)
-    light = light * (sensor.exposure * np.array(sensor.white_balance, dtype=np.float32))
+        light = np.asarray(cv2.GaussianBlur(light, (0, 0), sensor.blur_sigma_px), dtype=np.float32)
+    gain = 1.0
+    if sensor.mean_light is not None:
+        gain = float(np.clip(sensor.mean_light / max(float(light.mean()), 1e-6), 1 / MAX_GAIN, MAX_GAIN))
+    light = light * (gain * np.array(sensor.white_balance, dtype=np.float32))
     if sensor.noise_shot > 0 or sensor.noise_read > 0:
         deviation = np.sqrt(sensor.noise_shot**2 * light + sensor.noise_read**2)
         light = light + deviation * rng.standard_normal(light.shape, dtype=np.float32)

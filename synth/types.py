@@ -227,7 +227,7 @@ class Background:
 class Sensor:
     """What lens and sensor do to the rendered image; see sensor.apply for units."""
 
-    exposure: float
+    mean_light: float | None
     white_balance: tuple[float, float, float]
     contrast: float
     blur_sigma_px: float

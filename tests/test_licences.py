@@ -9,7 +9,9 @@ from packaging.requirements import Requirement
 PERMISSIVE = re.compile(
     r"0BSD|Apache|BSD|BSL-1\.0|CC0|HPND|ISC|MIT|PSF|Python Software Foundation|Unlicense|Zlib", re.IGNORECASE
 )
-NOT_PERMISSIVE = re.compile(r"GPL|General Public|MPL|Mozilla|Proprietary|EUPL|CC-BY-(NC|SA)|SSPL", re.IGNORECASE)
+NOT_PERMISSIVE = re.compile(
+    r"GPL|General Public|MPL|Mozilla|Proprietary|EUPL|CC-BY-(NC|SA)|SSPL", re.IGNORECASE
+)
 FILE_LEVEL_COPYLEFT = {"certifi", "tqdm"}
 """MPL-2.0, used unchanged as libraries: its terms stop at these packages' own files."""
 

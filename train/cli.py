@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from synth.errors import ConfigError, UserError
+from train.cpu import tune_cpu
 
 INTERRUPTED = 130
 USER_ERROR = 2
@@ -66,11 +67,13 @@ def train_command(
     device: str | None,
 ) -> None:
     """Train a detector on rendered images, real photos or both."""
+    tune_cpu()
     import torch
 
     from train.config import load_config, preset_path, with_changes
     from train.setup import load_run, object_category
 
+    device = chosen_device(device)
     config = load_config(preset_path(preset, torch.cuda.is_available()))
     config = with_changes(
         config,
@@ -87,7 +90,7 @@ def train_command(
     )
     from train.engine import train
 
-    result = train(config, data, meta, out, chosen_device(device), resume)
+    result = train(config, data, meta, out, device, resume)
     click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
     click.echo(f"curves: {out / 'curves.png'}")
 
@@ -100,6 +103,7 @@ def train_command(
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def eval_command(weights: Path, real: Path, object_: str | None, out: Path, device: str | None) -> None:
     """Measure a trained detector (a run's folder or a snapshot) on labelled photos."""
+    tune_cpu()
     from rich.console import Console
 
     from train.evaluate import evaluate_photos, print_table
@@ -109,6 +113,22 @@ def eval_command(weights: Path, real: Path, object_: str | None, out: Path, devi
     result = evaluate_photos(weights, real, out, category, chosen_device(device))
     print_table(result, Console())
     click.echo(f"results: {out / 'eval.json'}, {out / 'predictions.jpg'}, {out / 'worst.jpg'}")
+
+
+@main.command("demo")
+@click.option("--out", type=existing, default=Path("runs/demo"), show_default=True)
+@click.option("--workers", type=click.IntRange(0), default=0, help="Render processes; 0 = one per core.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def demo_command(out: Path, workers: int, device: str | None) -> None:
+    """The chessboard from its mesh to a score on real photos."""
+    tune_cpu()
+    import os
+
+    from rich.console import Console
+
+    from train.demo import run_demo
+
+    run_demo(out, workers or os.cpu_count() or 1, chosen_device(device), Console())
 
 
 def chosen_device(name: str | None) -> str:

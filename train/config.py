@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import ConfigError
+from synth.yaml import describe, read_yaml
 
 PRESET_FOLDER = Path(__file__).resolve().parents[1] / "configs" / "train"
 
@@ -163,28 +163,14 @@ def preset_path(name: str, cuda: bool) -> Path:
 
 def load_config(path: Path) -> TrainConfig:
     """Reads a YAML file; ConfigError names the file, the key and what was expected."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: holds {type(raw).__name__}, expected sections (model, optim, ...)")
-    return parse_config(raw, str(path))
+    return parse_config(read_yaml(path, ConfigError), str(path))
 
 
 def parse_config(raw: dict[str, Any], where: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {key}: {message} (got {_brief(first['input'])})") from error
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise ConfigError(f"{where}: {describe(error)}") from error
 
 
 def with_changes(config: TrainConfig, changes: dict[str, dict[str, Any] | Any], where: str) -> TrainConfig:

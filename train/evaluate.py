@@ -100,34 +100,25 @@ def _drawn(sample: Sample, found: Found, schema: KeypointSchema) -> Any:
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:
-    """The figures of eval.json as a table, one row per keypoint below those of the whole object."""
-    table = Table(title=f"{result['object']}: {result['n_images']} images, {result['n_objects']} objects")
-    for column in (
-        "",
-        "bbox AP",
-        "AP50",
-        "keypoint AP",
-        "AP50",
-        "PCK@0.05",
-        "PCK@0.10",
-        "median px",
-        "p90 px",
-    ):
-        table.add_column(column, justify="left" if not column else "right")
-    table.add_column("bias along, across (% of length)", justify="right")
+    """The figures of eval.json: one table for the objects, one with a row per keypoint."""
+    whole = Table(title=f"{result['object']}: {result['n_images']} images, {result['n_objects']} objects")
+    for column in ("bbox AP", "bbox AP50", "keypoint AP", "keypoint AP50", "found"):
+        whole.add_column(column, justify="right")
     ap = [result[kind][key] for kind in ("bbox", "keypoints") for key in ("ap", "ap50")]
-    table.add_row("all", *map(_number, ap), *_row(result), "")
+    whole.add_row(*map(_number, ap), f"{result['n_found']} of {result['n_objects']}")
+    console.print(whole)
+
+    each = Table(caption="bias: mean error along, across the object, % of its longer side")
+    for column in ("keypoint", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "bias"):
+        each.add_column(column, justify="left" if column == "keypoint" else "right")
+    each.add_row("all", *_row(result), "")
     for name, row in result["per_keypoint"].items():
         share = row["bias"]["share"]
-        bias = "-" if share is None else ", ".join(f"{100 * s:+.1f}" for s in share)
-        table.add_row(name, "", "", "", "", *_row(row), bias)
-    console.print(table)
+        each.add_row(name, *_row(row), "-" if share is None else ", ".join(f"{100 * s:+.1f}" for s in share))
+    console.print(each)
     interval = result["confidence_95"]["pck"]["0.05"]
     if interval:
-        console.print(
-            f"PCK@0.05 95 % interval {interval[0]:.3f} to {interval[1]:.3f}; "
-            f"{result['n_found']} of {result['n_objects']} objects found"
-        )
+        console.print(f"PCK@0.05: 95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
 
 
 def _row(row: dict[str, Any]) -> list[str]:

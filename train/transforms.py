@@ -151,6 +151,7 @@ def _geometry(config: AugmentConfig) -> A.Compose:
 
 
 def _appearance(config: AugmentConfig) -> A.Compose:
+    """Changes of pixels alone; by default MotionBlur would drag the picture off its keypoints."""
     around_one = (1 - config.color, 1 + config.color)
     return A.Compose(
         [
@@ -159,7 +160,7 @@ def _appearance(config: AugmentConfig) -> A.Compose:
             A.RandomShadow(
                 (0, 0, 1, 1), shadow_dimension=3, shadow_intensity_range=(0.2, 0.5), p=config.shadow
             ),
-            A.MotionBlur((3, 7), allow_shifted=False, p=config.blur),
+            A.MotionBlur((3, 7), allow_shifted=False, direction_range=(0, 0), p=config.blur),
             A.GaussianBlur((0, 0), (0.3, 1.5), p=config.blur),
             A.GaussNoise((0.01, 0.05), p=config.noise),
             A.ImageCompression(quality_range=(40, 95), p=config.jpeg),

@@ -86,7 +86,12 @@ def board(
         for c in range(COLUMNS)
     ]
     left, right, bottom, top = (float(v) for v in (x[0], x[-1], y[-1], y[0]))
-    pl, pr, pb, pt = left - paper_margin[0], right + paper_margin[1], bottom - paper_margin[2], top + paper_margin[3]
+    pl, pr, pb, pt = (
+        left - paper_margin[0],
+        right + paper_margin[1],
+        bottom - paper_margin[2],
+        top + paper_margin[3],
+    )
     margin = [(pl, pb, pr, bottom), (pl, top, pr, pt), (pl, bottom, left, top), (right, bottom, pr, top)]
     scene = trimesh.Scene()
     ink = tiles([quad for c, r, quad in cells if (c + r) % 2 == 0])

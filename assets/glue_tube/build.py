@@ -7,13 +7,14 @@ Millimetres. x runs along the axis from the middle of the cap (head, x = 0) to t
 import sys
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import trimesh
+from artwork import PRINTS, draw_print
 from numpy.typing import NDArray
 from PIL import Image
-from print import PRINTS, draw_print
 
 LENGTH = 60.0
 BODY = (0.125 * LENGTH, 1.03 * LENGTH)
@@ -59,7 +60,7 @@ def grid_faces(rows: int, columns: int) -> NDArray[np.int64]:
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
     a = (i * columns + j).ravel()
     quads = np.column_stack([a, a + columns, a + columns + 1, a + 1])
-    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    return np.concatenate([quads[:, [0, 2, 1]], quads[:, [0, 3, 2]]])
 
 
 def half_width(perimeter: float, half_height: Points) -> Points:
@@ -104,14 +105,18 @@ def body(shape: Shape) -> trimesh.Trimesh:
     uv = np.stack(np.broadcast_arrays(u[:, None], v), axis=-1).reshape(-1, 2)
     faces = grid_faces(len(x), len(theta))
     end = len(vertices) - len(theta)
-    lid = [[end + i, end + len(theta) - 2 - i, end + i + 1] for i in range(len(theta) // 2)]
-    lid += [[end + i + 1, end + len(theta) - 2 - i, end + len(theta) - 3 - i] for i in range(len(theta) // 2 - 1)]
+    half = len(theta) // 2
+    strip = [[end + i, end + i + 1, end + 2 * half - i] for i in range(half)]
+    strip += [[end + i + 1, end + 2 * half - i - 1, end + 2 * half - i] for i in range(half - 1)]
+    lid = np.array(strip)
     mesh = trimesh.Trimesh(vertices, np.concatenate([faces, lid]), process=False)
     seamless = trimesh.Trimesh(vertices, faces, process=False)
     seamless.merge_vertices(merge_tex=True, merge_norm=True)
     _, nearest = trimesh.proximity.ProximityQuery(seamless).vertex(vertices)
     mesh.vertex_normals = seamless.vertex_normals[nearest]
-    mesh.visual = trimesh.visual.TextureVisuals(uv=uv, material=material((255, 255, 255), 0.3, plain_yellow()))
+    mesh.visual = trimesh.visual.TextureVisuals(
+        uv=uv, material=material((255, 255, 255), 0.3, plain_yellow())
+    )
     return mesh
 
 
@@ -128,12 +133,12 @@ def turned(profile: list[tuple[float, float]], sides: int = 32) -> trimesh.Trime
     """A surface of revolution about x from (x, radius) points; sharp between the rings, smooth around."""
     theta = np.linspace(0, 2 * np.pi, sides + 1)
     rings = []
-    for start, end in zip(profile[:-1], profile[1:], strict=True):
+    for start, end in pairwise(profile):
         for x, r in (start, end):
             rings.append(np.column_stack([np.full_like(theta, x), r * np.cos(theta), r * np.sin(theta)]))
     n = len(theta)
     faces = np.concatenate([grid_faces(2, n) + 2 * n * i for i in range(len(profile) - 1)])
-    return trimesh.Trimesh(np.concatenate(rings), faces, process=False)
+    return trimesh.Trimesh(np.concatenate(rings), faces[:, ::-1], process=False)
 
 
 def cap(shape: Shape) -> trimesh.Trimesh:
@@ -170,7 +175,12 @@ def neck(shape: Shape) -> trimesh.Trimesh:
     start, end = CAP[1], BODY[0]
     shoulder = 0.98 * shape.radius
     mesh = turned(
-        [(start - 1, 0.75 * shape.radius), (end - 0.5, 0.75 * shape.radius), (end - 0.35, shoulder), (end + 0.3, shoulder)]
+        [
+            (start - 1, 0.75 * shape.radius),
+            (end - 0.5, 0.75 * shape.radius),
+            (end - 0.35, shoulder),
+            (end + 0.3, shoulder),
+        ]
     )
     mesh.visual = trimesh.visual.TextureVisuals(material=material((120, 118, 110), 0.4))
     return mesh

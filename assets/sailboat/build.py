@@ -65,7 +65,11 @@ def loft(sections: Points) -> trimesh.Trimesh:
 def beam(x: Points, half_beam: float) -> Points:
     """Half width of the deck: a fine bow, a broad stern."""
     t = (x - STERN) / (BOW - STERN)
-    return half_beam * np.clip(1 - np.clip((t - 0.4) / 0.6, 0, 1) ** 2.2, 0, 1) * (0.78 + 0.22 * np.clip(t / 0.4, 0, 1))
+    return (
+        half_beam
+        * np.clip(1 - np.clip((t - 0.4) / 0.6, 0, 1) ** 2.2, 0, 1)
+        * (0.78 + 0.22 * np.clip(t / 0.4, 0, 1))
+    )
 
 
 def sheer(x: Points) -> Points:
@@ -94,7 +98,9 @@ def deck(half_beam: float) -> trimesh.Trimesh:
     x = np.linspace(STERN + 0.03, BOW - 0.12, 24)
     w, z = np.maximum(0.96 * beam(x, half_beam), 0.02), sheer(x)
     s = np.linspace(-1, 1, 9)
-    upper = np.stack([np.broadcast_to(x[:, None], (24, 9)), w[:, None] * s, z[:, None] + 0.05 * (1 - s**2) + 0.015], -1)
+    upper = np.stack(
+        [np.broadcast_to(x[:, None], (24, 9)), w[:, None] * s, z[:, None] + 0.05 * (1 - s**2) + 0.015], -1
+    )
     lower = upper[:, ::-1] * [1, 1, 0] + [0, 0, 1] * (z[:, None, None] - 0.02)
     return loft(np.concatenate([upper, lower], axis=1))
 
@@ -129,14 +135,18 @@ def windows(half_beam: float) -> trimesh.Trimesh:
     return trimesh.util.concatenate(panes)
 
 
-def foil(top: tuple[float, float, float], tip: tuple[float, float, float], thickness: float) -> trimesh.Trimesh:
+def foil(
+    top: tuple[float, float, float], tip: tuple[float, float, float], thickness: float
+) -> trimesh.Trimesh:
     """A fin between two chords (leading x, trailing x, z)."""
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     rings = []
     for lead, trail, z in (top, tip):
         chord = lead - trail
         x = (lead + trail) / 2 + chord / 2 * np.cos(angle)
-        rings.append(np.column_stack([x, thickness / 2 * np.sin(angle) * (0.6 + 0.4 * np.cos(angle)), np.full(24, z)]))
+        rings.append(
+            np.column_stack([x, thickness / 2 * np.sin(angle) * (0.6 + 0.4 * np.cos(angle)), np.full(24, z)])
+        )
     return loft(np.array(rings))
 
 
@@ -164,7 +174,8 @@ def sail(luff: Points, leech: Points, camber: float) -> trimesh.Trimesh:
     height = np.linspace(0, 1, len(luff))
     belly *= (1 - 0.25 * np.abs(2 * height - 1) ** 3)[:, None]
     rows[:, :, 1] += belly
-    front, back = rows + [0, 0.01, 0], rows[:, ::-1] - [0, 0.01, 0]
+    half = np.array([0, 0.01, 0])
+    front, back = rows + half, rows[:, ::-1] - half
     return loft(np.concatenate([front, back], axis=1))
 
 
@@ -208,7 +219,12 @@ def boat(
         ("keel", keel(keel_kind), (60, 20, 15), 0.6),
         ("rudder", rudder(), (160, 160, 160), 0.5),
         ("mast", spar(mast_foot, mast_top, 0.065), (110, 110, 112), 0.35),
-        ("boom", spar(np.array([MAST_X, 0, BOOM_Z]), np.array([BOOM_END, 0, BOOM_Z]), 0.05), (110, 110, 112), 0.35),
+        (
+            "boom",
+            spar(np.array([MAST_X, 0, BOOM_Z]), np.array([BOOM_END, 0, BOOM_Z]), 0.05),
+            (110, 110, 112),
+            0.35,
+        ),
         ("main", main_sail(camber), (215, 212, 200), 0.8),
         ("jib", jib(camber, clew_x), (215, 212, 200), 0.8),
         ("rigging", trimesh.util.concatenate(wires), (70, 70, 70), 0.4),

@@ -96,6 +96,9 @@ class _ShadowRenderer(_GLRenderer):
 
 
 class _Offscreen(pyrender.OffscreenRenderer):
+    _platform: Any
+    _renderer: Any
+
     def _create(self) -> None:
         super()._create()
         self._renderer = _ShadowRenderer(self.viewport_width, self.viewport_height)

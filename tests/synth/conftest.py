@@ -38,7 +38,7 @@ placement: {mode: resting, elevation_deg: [30, 85]}
 apparent_size: [0.2, 0.6]
 """
 
-QUIET = Sensor(1.0, (1.0, 1.0, 1.0), 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100)
+QUIET = Sensor(None, (1.0, 1.0, 1.0), 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100)
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,8 @@ def draw_bugs(seed: int, count: int = 1) -> Drawing:
             cv2.circle(rgb, center, 6 * 16, color, -1, cv2.LINE_AA, 4)
             ends.append([*point, 2.0])
         half = np.hypot([long * along[0], long * along[1]], [short * along[1], short * along[0]])
-        boxes.append([*np.maximum(0, (x, y) - half), *np.minimum((WIDTH, HEIGHT), (x, y) + half)])
+        middle = np.array([x, y])
+        boxes.append([*np.maximum(0, middle - half), *np.minimum((WIDTH, HEIGHT), middle + half)])
         keypoints.append(ends)
     return Drawing(rgb, np.array(boxes).reshape(-1, 4), np.array(keypoints).reshape(-1, 2, 3))
 

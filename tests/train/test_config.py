@@ -26,8 +26,8 @@ def test_unknown_preset_names_the_known_ones() -> None:
     [
         ("model: {backbone: vgg}", r"model\.backbone"),
         ("model: {backbone: resnet50, anchor_sizes: [[8]], hats: 3}", r"model"),
-        ("- 1", "holds list"),
-        ("model: [", "not readable as YAML"),
+        ("- 1", "expected a mapping of fields, got list"),
+        ("model: [", "not valid YAML"),
         ("model: {backbone: mobilenet_v2, anchor_sizes: [[8]]}", "anchor_sizes has 1 levels, expected 4"),
         (
             "model: {backbone: mobilenet_v2, weights: coco, anchor_sizes: [[8], [8], [8], [8]]}",

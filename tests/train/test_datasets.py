@@ -39,9 +39,7 @@ def test_both_shapes_of_one_json_per_image_read_alike(photo_folder: Maker, categ
     for file in (folder / "annotations").iterdir():
         edit(
             file,
-            lambda r: [
-                {"box": b, "keypoints": k} for b, k in zip(r["bboxes"], r["keypoints"], strict=True)
-            ],
+            lambda r: [{"box": b, "keypoints": k} for b, k in zip(r["bboxes"], r["keypoints"], strict=True)],
         )
     as_list = read_samples(folder, category)
     for a, b in zip(as_dict, as_list, strict=True):

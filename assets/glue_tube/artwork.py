@@ -19,13 +19,13 @@ BODY_START, BODY_END = 0.125, 1.03
 Color = tuple[int, int, int]
 INK: Color = (22, 22, 14)
 
-WORDS = (
-    "Achtung Kleber haftet sofort nicht in die Augen bringen Haut reizend Dampf vermeiden von Kindern "
-    "entfernt lagern trocken und dunkel halten Gebrauchsanweisung beachten Harz mit Ester Keep away "
-    "from heat and open flame use only outdoors wear gloves may cause drowsiness store in a cool place "
-    "shake before use net contents see base of tube colle forte tenir au frais ne pas respirer les "
-    "vapeurs rincer Tel Lot Nr 0800 123 456 www"
-).split()
+WORDS = """
+Achtung Kleber haftet sofort nicht in die Augen bringen Haut reizend Dampf vermeiden von Kindern
+entfernt lagern trocken und dunkel halten Gebrauchsanweisung beachten Harz mit Ester Keep away
+from heat and open flame use only outdoors wear gloves may cause drowsiness store in a cool place
+shake before use net contents see base of tube colle forte tenir au frais ne pas respirer les
+vapeurs rincer Tel Lot Nr 0800 123 456 www
+"""
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,21 @@ def draw_side(style: Style, diamonds: bool, banner: bool, rng: np.random.Generat
         top = 0.0 if rng.random() < 0.5 else 0.12 * SIDE
         box = [column(0.55) * SCALE, top * SCALE, column(0.985) * SCALE, 0.8 * SIDE * SCALE]
         draw.rectangle(box, fill=(24, 22, 18))
-        label(side, "KLEBFIX", (column(0.77), 0.42 * SIDE), 0.34 * SIDE, style.base)
+        label(side, "KLEBER", (column(0.77), 0.42 * SIDE), 0.34 * SIDE, style.base)
     if diamonds:
         radius = column(BODY_START + 0.1)
         middle = SIDE * 0.52 + shift
         for share, pictogram in ((0.3, exclamation), (0.505, flame)):
             hazard(draw, (column(share), middle), radius, pictogram)
-        label(side, "6 g e", (column(0.4), middle + 0.36 * SIDE), 0.15 * SIDE, style.ink)
+        label(side, "6 g e", (column(0.4), middle + 0.33 * SIDE), 0.15 * SIDE, style.ink)
         ring(draw, (column(0.2), middle + 0.3 * SIDE), 0.055 * SIDE, style.ink)
     crimp(draw, style, rng)
     if style.crimp_marks:
         for y in rng.uniform(0.1, 0.85, 2):
             left = column(rng.uniform(0.955, 0.985)) * SCALE
-            draw.rectangle([left, y * SIDE * SCALE, left + 10 * SCALE, (y + 0.07) * SIDE * SCALE], fill=style.ink)
+            draw.rectangle(
+                [left, y * SIDE * SCALE, left + 10 * SCALE, (y + 0.07) * SIDE * SCALE], fill=style.ink
+            )
     return side.resize((WIDTH, SIDE), Image.Resampling.LANCZOS)
 
 
@@ -129,7 +131,9 @@ def crimp(draw: ImageDraw.ImageDraw, style: Style, rng: np.random.Generator) -> 
     draw.rectangle([fold - 3 * SCALE, 0, fold, SIDE * SCALE], fill=tinted(style.base, 0.62))
     draw.rectangle([fold + SCALE, 0, fold + 3 * SCALE, SIDE * SCALE], fill=tinted(style.base, 1.25))
     for y in np.arange(rng.uniform(0.1, 0.4), rng.uniform(0.5, 0.9), 0.045) * SIDE * SCALE:
-        draw.line([fold + 7 * SCALE, y, end - 5 * SCALE, y], fill=tinted(style.base, 0.75 * shade), width=2 * SCALE)
+        draw.line(
+            [fold + 7 * SCALE, y, end - 5 * SCALE, y], fill=tinted(style.base, 0.75 * shade), width=2 * SCALE
+        )
 
 
 def tinted(color: Color, factor: float) -> Color:
@@ -145,15 +149,20 @@ def font(px: int) -> ImageFont.FreeTypeFont:
 
 
 def text_line(
-    side: Image.Image, span: tuple[float, float], y: float, height: float, ink: Color, rng: np.random.Generator
+    side: Image.Image,
+    span: tuple[float, float],
+    y: float,
+    height: float,
+    ink: Color,
+    rng: np.random.Generator,
 ) -> None:
     """Words that fill the columns `span`, upside down, beginning at the right."""
-    text = ""
+    text, words = "", WORDS.split()
     letters = font(round(height * SCALE))
     bold = rng.random() < 0.25
     width = (span[1] - span[0]) * SCALE
     while letters.getlength(text) < width:
-        text += WORDS[rng.integers(len(WORDS))] + " "
+        text += words[rng.integers(len(words))] + " "
     while letters.getlength(text) > width:
         text = text[:-1]
     stamp = Image.new("L", (int(width) + 4, round(1.3 * height * SCALE)), 0)
@@ -174,7 +183,10 @@ def label(side: Image.Image, text: str, centre: tuple[float, float], height: flo
 
 
 def hazard(
-    draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, pictogram: list[tuple[float, float]]
+    draw: ImageDraw.ImageDraw,
+    centre: tuple[float, float],
+    radius: float,
+    pictogram: list[tuple[float, float]],
 ) -> None:
     """A white diamond with a red edge; the pictogram's points lie in [-1, 1], drawn upside down."""
     x, y = centre[0] * SCALE, centre[1] * SCALE
@@ -200,7 +212,8 @@ exclamation = [[(-0.26, -0.85), (0.26, -0.85), (0.13, 0.3), (-0.13, 0.3)], circl
 flame = [
     [
         (-0.45, 0.6), (-0.72, 0.15), (-0.5, 0.2), (-0.6, -0.3), (-0.3, -0.05), (-0.2, -0.75), (0.05, -0.3),
-        (0.2, -0.95), (0.32, -0.2), (0.55, -0.45), (0.52, 0.1), (0.75, 0.05), (0.45, 0.6), (0.15, 0.68), (-0.15, 0.68),
+        (0.2, -0.95), (0.32, -0.2), (0.55, -0.45), (0.52, 0.1), (0.75, 0.05), (0.45, 0.6), (0.15, 0.68),
+        (-0.15, 0.68),
     ],
     [(-0.6, 0.76), (0.6, 0.76), (0.6, 0.9), (-0.6, 0.9)],
 ]  # fmt: skip

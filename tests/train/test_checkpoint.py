@@ -1,0 +1,122 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from synth.coco import Category
+from synth.errors import DataError
+from synth.types import KeypointSchema
+from train import checkpoint
+from train.checkpoint import describe, load_model, load_weights, read_meta, recover, write_snapshot
+from train.config import TrainConfig
+from train.model import build_model
+from train.predict import Detector
+
+TRAIN = Path(checkpoint.__file__).parent
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
+    torch.manual_seed(0)
+    model = build_model(tiny_config.model, 2, 2)
+    meta = describe(tiny_config, category, np.array([[0.1, 0, 0], [-0.1, 0, 0]]), {"a": "b"}, step=7)
+    write_snapshot(tmp_path / "run" / "best", meta, model.state_dict())
+    return tmp_path / "run" / "best"
+
+
+def test_snapshot_round_trip_keeps_weights_and_description(
+    snapshot: Path, tiny_config: TrainConfig, category: Category
+) -> None:
+    model, meta = load_model(snapshot)
+    torch.manual_seed(0)
+    expected = build_model(tiny_config.model, 2, 2).state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)
+    assert (meta.category, meta.config, meta.step) == (category, tiny_config, 7)
+    assert meta.keypoints_m == ((0.1, 0.0, 0.0), (-0.1, 0.0, 0.0))
+
+
+def test_detector_loads_a_run_or_its_snapshot(snapshot: Path) -> None:
+    assert Detector.load(snapshot).category == Detector.load(snapshot.parent).category
+
+
+def test_detections_scale_with_the_photo(snapshot: Path, tiny_config: TrainConfig) -> None:
+    model, meta = load_model(snapshot)
+    model.roi_heads.score_thresh = 0.0
+    detector = Detector(model, meta.category, tiny_config.model.long_side_px, torch.device("cpu"))
+    small = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    large = small.repeat(4, axis=0).repeat(4, axis=1)
+    a, b = detector(small), detector(large)
+    assert len(a) == len(b) > 0
+    np.testing.assert_allclose(a[0].box_xyxy * 4, b[0].box_xyxy, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(a[0].keypoints * 4, b[0].keypoints, rtol=1e-4, atol=1e-3)
+    assert a[0].keypoints.shape == (2, 2)
+    assert a[0].name == "bug"
+    assert [d.score for d in a] == sorted((d.score for d in a), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "meta.json").unlink(), r"meta\.json: no such file"),
+        (lambda f: (f / "meta.json").write_text("{}"), "not a snapshot's description"),
+        (lambda f: (f / "meta.json").write_text("{"), "not valid JSON"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"hello"), "not readable as safetensors"),
+        (lambda f: (f / "model.safetensors").unlink(), "not readable as safetensors"),
+    ],
+)
+def test_damaged_snapshot_is_one_clear_error(snapshot: Path, damage: object, message: str) -> None:
+    assert callable(damage)
+    damage(snapshot)
+    with pytest.raises(DataError, match=message) as error:
+        load_model(snapshot)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_k_list_every_tensor_that_does_not_fit(
+    tiny_config: TrainConfig, snapshot: Path
+) -> None:
+    other = build_model(tiny_config.model, 2, 5, vendor=False)
+    tensors = checkpoint.read_tensors(snapshot / "model.safetensors")
+    with pytest.raises(DataError, match=r"kps_score_lowres\.bias \(2,\) instead of \(5,\)") as error:
+        load_weights(other, tensors, "w")
+    assert "2 tensors do not fit" in str(error.value)
+
+
+def test_object_with_other_keypoints_is_refused_with_both_lists(category: Category) -> None:
+    board = Category(2, "board", KeypointSchema(("tl", "tr", "br"), (), None, (0.1,) * 3))
+    with pytest.raises(DataError, match=r"bug with K = 2 \[nose, tail\], board has K = 3 \[tl, tr, br\]"):
+        checkpoint.check_object(category, board, "w")
+
+
+def test_failed_write_leaves_the_old_snapshot(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_meta(snapshot)
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_snapshot(snapshot, before, {"a": torch.zeros(1)})
+    assert read_meta(snapshot) == before
+
+
+def test_swap_cut_off_between_its_renames_is_finished(snapshot: Path) -> None:
+    snapshot.rename(snapshot.with_name(".best.old"))
+    recover(snapshot)
+    assert read_meta(snapshot).step == 7
+    assert [p.name for p in snapshot.parent.iterdir()] == ["best"]
+
+
+def test_nothing_is_unpickled_but_pinned_vendor_weights() -> None:
+    loads = {
+        (path.name, line.strip())
+        for path in TRAIN.glob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"torch\.load\(|pickle\.|joblib|allow_pickle", line)
+    }
+    assert all(name == "weights.py" and "weights_only=True" in line for name, line in loads)
+    assert len([line for _, line in loads if line.startswith("state")]) == 1

@@ -1,0 +1,272 @@
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from synth.coco import Category
+from synth.errors import ConfigError, UserError
+from train import engine
+from train.average import WeightAverage
+from train.checkpoint import describe, read_meta
+from train.config import ScheduleConfig, TrainConfig, with_changes
+from train.datasets import read_samples
+from train.engine import TrainData, lr_factor, run_progress, train
+
+Maker = Callable[..., Path]
+
+
+@pytest.fixture
+def data(coco_folder: Maker, category: Category) -> TrainData:
+    rendered = read_samples(coco_folder("train", n=12, seed=1), category)
+    return TrainData(rendered, (), read_samples(coco_folder("val", n=4, seed=2), category))
+
+
+def run(
+    config: TrainConfig, data: TrainData, category: Category, out: Path, resume: bool = False
+) -> engine.TrainResult:
+    return train(config, data, describe(config, category, None, {"x": "y"}), out, "cpu", resume)
+
+
+def state(out: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((out / "last" / "state.json").read_text())
+    return loaded
+
+
+def test_learning_rate_warms_up_peaks_and_falls_to_zero() -> None:
+    rates = [lr_factor(p / 100, 0.1) for p in range(101)]
+    assert max(rates) == pytest.approx(rates[10]) == 1
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[0] < 0.05
+    assert rates[-1] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_any_warmup_share_gives_a_rate_between_zero_and_one(warmup: float) -> None:
+    assert all(0 <= lr_factor(p / 10, warmup) <= 1 for p in range(11))
+
+
+def test_run_is_over_by_steps_or_by_time_whichever_comes_first() -> None:
+    schedule = ScheduleConfig(max_steps=100, max_minutes=2)
+    assert run_progress(schedule, 50, 30) == 0.5
+    assert run_progress(schedule, 10, 90) == 0.75
+    assert run_progress(schedule, 100, 0) == run_progress(schedule, 0, 500) == 1
+
+
+def test_training_learns_to_find_keypoints(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    """The whole path on a few drawn images: the loss falls, and unseen images are measured well."""
+    config = with_changes(
+        tiny_config,
+        {
+            "schedule": {"max_steps": 90, "steps_per_epoch": 90},
+            "data": {"augment": {"geometry": 0.3, "rotate_degrees": 5, "blur": 0, "noise": 0}},
+        },
+        "x",
+    )
+    rendered = read_samples(coco_folder("train", n=60, seed=1), category)
+    unseen = read_samples(coco_folder("val", n=12, seed=2), category)
+    result = run(config, TrainData(rendered, (), unseen), category, tmp_path / "run")
+    log = state(tmp_path / "run")["steps_log"]
+    assert log[-1]["loss_keypoint"] < 0.75 * log[0]["loss_keypoint"]
+    (epoch,) = state(tmp_path / "run")["epochs_log"]
+    assert epoch["PCK@0.10"] > 0.6
+    assert result.score == epoch["keypoint AP"] > 0.3
+
+
+def test_run_leaves_snapshots_curves_and_events(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    result = run(tiny_config, data, category, tmp_path / "run")
+    assert (result.step, result.last.name) == (4, "last")
+    with Image.open(tmp_path / "run" / "curves.png") as picture:
+        assert picture.format == "PNG"
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    meta = read_meta(result.best)
+    assert meta.data == {"x": "y"}
+    assert meta.config == tiny_config
+    raw = json.loads((result.last / "meta.json").read_text())
+    assert raw["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_resumed_run_equals_one_that_never_stopped(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path, ema: float
+) -> None:
+    config = with_changes(tiny_config, {"optim": {"ema_decay": ema}, "data": {"real_fraction": 0.1}}, "x")
+    mixed = replace(data, real=data.validation)
+    run(config, mixed, category, tmp_path / "whole")
+    stopping = with_changes(config, {"schedule": {"max_steps": 4}}, "x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "run_progress", lambda s, step, t: 1.0 if step >= 2 else step / s.max_steps)
+        run(stopping, mixed, category, tmp_path / "parts")
+    assert state(tmp_path / "parts")["step"] == 2
+    run(stopping, mixed, category, tmp_path / "parts", resume=True)
+    for name in ("model.safetensors", "optim.safetensors"):
+        whole, parts = (load_file(tmp_path / d / "last" / name) for d in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        for key, tensor in whole.items():
+            torch.testing.assert_close(parts[key], tensor, rtol=1e-5, atol=1e-7)
+
+
+def test_same_seed_gives_same_weights_and_another_seed_other(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        config = with_changes(tiny_config, {"seed": seed, "schedule": {"max_steps": 2}}, "x")
+        run(config, data, category, tmp_path / name)
+        weights.append(load_file(tmp_path / name / "last" / "model.safetensors"))
+    key = "roi_heads.keypoint_predictor.kps_score_lowres.weight"
+    torch.testing.assert_close(weights[0][key], weights[1][key])
+    assert not torch.allclose(weights[0][key], weights[2][key])
+
+
+def test_existing_run_is_not_overwritten(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = with_changes(tiny_config, {"schedule": {"max_steps": 1}}, "x")
+    run(config, data, category, tmp_path / "run")
+    with pytest.raises(ConfigError, match="holds a run already; add --resume"):
+        run(config, data, category, tmp_path / "run")
+
+
+def test_resuming_with_another_recipe_or_object_is_refused(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    run(with_changes(tiny_config, {"schedule": {"max_steps": 1}}, "x"), data, category, tmp_path / "run")
+    other = with_changes(tiny_config, {"data": {"batch_size": 2}}, "x")
+    with pytest.raises(ConfigError, match=r"data\.batch_size = 4, now 2"):
+        run(other, data, category, tmp_path / "run", resume=True)
+    renamed = replace(category, schema=replace(category.schema, names=("nose", "fin")))
+    with pytest.raises(UserError, match=r"\[nose, tail\].*\[nose, fin\]"):
+        run(tiny_config, data, renamed, tmp_path / "run", resume=True)
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = with_changes(tiny_config, {"schedule": {"max_steps": 1}}, "x")
+    run(config, data, category, tmp_path / "run")
+    before = (tmp_path / "run" / "last" / "model.safetensors").read_bytes()
+    assert run(config, data, category, tmp_path / "run", resume=True).step == 1
+    assert (tmp_path / "run" / "last" / "model.safetensors").read_bytes() == before
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_names_the_images(
+    data: TrainData,
+    category: Category,
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(logits: torch.Tensor, *_: object) -> torch.Tensor:
+        return logits.sum() * math.nan
+
+    monkeypatch.setattr("torchvision.models.detection.roi_heads.keypointrcnn_loss", broken)
+    with pytest.raises(UserError, match=r"step 0: loss nan, loss_keypoint nan.*\.jpg"):
+        run(tiny_config, data, category, tmp_path / "run")
+    assert not (tmp_path / "run" / "last").exists()
+
+
+def test_keypoint_loss_that_stays_zero_stops_the_run(
+    data: TrainData,
+    category: Category,
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unlabelled(sample: Any) -> Any:
+        return replace(sample, keypoints=sample.keypoints * [1, 1, 0])
+
+    monkeypatch.setattr(engine, "MAX_ZERO_STEPS", 3)
+    blind = replace(data, synthetic=tuple(map(unlabelled, data.synthetic)))
+    with pytest.raises(UserError, match=r"step 2: keypoint loss was 0 for 3 steps.*held 0 labelled.*\.jpg"):
+        run(tiny_config, blind, category, tmp_path / "run")
+
+
+def test_worker_processes_load_the_same_batches(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    losses = []
+    for workers in (0, 2):
+        config = with_changes(
+            tiny_config,
+            {"data": {"workers": workers}, "schedule": {"max_steps": 10, "steps_per_epoch": 10}},
+            "x",
+        )
+        run(config, data, category, tmp_path / str(workers))
+        losses.append(state(tmp_path / str(workers))["steps_log"][-1]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_average_follows_the_weights_and_is_put_in_only_for_a_while() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(2, 2)
+    average = WeightAverage(layer, 0.5)
+    start = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    average.update(layer)
+    moved = 1 - 2 / 11
+    with average.applied(layer):
+        torch.testing.assert_close(layer.weight.detach(), start + moved)
+    torch.testing.assert_close(layer.weight.detach(), start + 1)
+
+
+def test_two_processes_train_one_model(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    """torchrun's environment with gloo: both ranks end with the leader's snapshot of the same steps."""
+    coco_folder("train", n=12, seed=1)
+    (tmp_path / "config.json").write_text(tiny_config.model_dump_json())
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "import torch\n"
+        "from synth.coco import Category\n"
+        "from synth.types import KeypointSchema\n"
+        "from train.checkpoint import describe\n"
+        "from train.config import TrainConfig\n"
+        "from train.datasets import hold_out, read_samples\n"
+        "from train.engine import TrainData, train\n"
+        "torch.set_num_threads(1)\n"
+        "root = Path(sys.argv[1])\n"
+        "config = TrainConfig.model_validate_json((root / 'config.json').read_text())\n"
+        "category = Category(1, 'bug', KeypointSchema(('nose', 'tail'), (), (), (0.08, 0.08)))\n"
+        "kept, held = hold_out(read_samples(root / 'train', category), 0.2, 0)\n"
+        "meta = describe(config, category, None, {})\n"
+        "result = train(config, TrainData(kept, (), held), meta, root / 'run', 'cpu')\n"
+        "print('step', result.step)\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path)]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **shared, "RANK": str(r), "LOCAL_RANK": str(r), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(engine.__file__).parents[1],
+        )
+        for r in range(2)
+    ]
+    outputs = [p.communicate(timeout=150)[0] for p in ranks]
+    assert [p.returncode for p in ranks] == [0, 0], "\n".join(outputs)
+    assert all("step 4" in text for text in outputs)
+    assert state(tmp_path / "run")["step"] == 4
+    assert np.isfinite(state(tmp_path / "run")["best_score"])

@@ -1,0 +1,65 @@
+"""The whole way in one command: the chessboard from its mesh to a score on real photos."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from synth.config import load_config as load_synth_config
+from synth.fetch import background_photos, chessboard_photos
+from synth.generate import RenderJob, generate
+from synth.preview import preview_sheet
+from train.checkpoint import STATE
+from train.config import load_config, preset_path, with_changes
+from train.engine import train
+from train.evaluate import evaluate_photos, print_table
+from train.setup import load_run, object_category
+
+OBJECT = "chessboard"
+IMAGES = 700
+STEPS = 400
+SEED = 0
+
+
+def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str, Any]:
+    """Renders, trains and evaluates into `out`; what is already there is not made again.
+
+    Returns what eval.json holds.
+    """
+    photos = chessboard_photos()
+    synth = out / "synth"
+    job = RenderJob(OBJECT, load_synth_config("default"), background_photos(), SEED)
+    new = generate(job, synth, IMAGES, workers)
+    training_sheet = synth / "preview.jpg"
+    if new or not training_sheet.exists():
+        preview_sheet(synth, training_sheet, 24)
+
+    weights = out / "train"
+    if _steps_done(weights) < STEPS:
+        config = with_changes(
+            load_config(preset_path("cpu", False)),
+            {"schedule": {"max_steps": STEPS, "steps_per_epoch": STEPS // 2}, "seed": SEED},
+            "demo",
+        )
+        category, keypoints_m = object_category(OBJECT)
+        config, data, meta = load_run(config, category, keypoints_m, [synth], None, None, False)
+        train(config, data, meta, weights, device, resume=_steps_done(weights) > 0)
+
+    scores = out / "eval" / "eval.json"
+    if scores.exists() and scores.stat().st_mtime > (weights / "best" / "model.safetensors").stat().st_mtime:
+        result: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
+    else:
+        result = evaluate_photos(weights / "best", photos, out / "eval", None, device)
+    print_table(result, console)
+    console.print(
+        f"training images {training_sheet}, real photos {out / 'eval' / 'predictions.jpg'}, "
+        f"scores {scores}, weights {weights / 'best'}",
+        soft_wrap=True,
+    )
+    return result
+
+
+def _steps_done(weights: Path) -> int:
+    state = weights / "last" / STATE
+    return int(json.loads(state.read_text(encoding="utf-8"))["step"]) if state.exists() else 0
