@@ -104,16 +104,20 @@ def body(shape: Shape) -> trimesh.Trimesh:
     v = 1 - theta / (2 * np.pi)
     uv = np.stack(np.broadcast_arrays(u[:, None], v), axis=-1).reshape(-1, 2)
     faces = grid_faces(len(x), len(theta))
-    end = len(vertices) - len(theta)
-    half = len(theta) // 2
-    strip = [[end + i, end + i + 1, end + 2 * half - i] for i in range(half)]
-    strip += [[end + i + 1, end + 2 * half - i - 1, end + 2 * half - i] for i in range(half - 1)]
-    lid = np.array(strip)
-    mesh = trimesh.Trimesh(vertices, np.concatenate([faces, lid]), process=False)
     seamless = trimesh.Trimesh(vertices, faces, process=False)
     seamless.merge_vertices(merge_tex=True, merge_norm=True)
     _, nearest = trimesh.proximity.ProximityQuery(seamless).vertex(vertices)
-    mesh.vertex_normals = seamless.vertex_normals[nearest]
+    end, half = len(vertices), len(theta) // 2
+    lid = [[end + i, end + i + 1, end + 2 * half - i] for i in range(half)]
+    lid += [[end + i + 1, end + 2 * half - i - 1, end + 2 * half - i] for i in range(half - 1)]
+    ring = slice(end - len(theta), end)
+    mesh = trimesh.Trimesh(
+        np.concatenate([vertices, vertices[ring]]), np.concatenate([faces, lid]), process=False
+    )
+    uv = np.concatenate([uv, uv[ring]])
+    mesh.vertex_normals = np.concatenate(
+        [seamless.vertex_normals[nearest], np.broadcast_to([1.0, 0.0, 0.0], (len(theta), 3))]
+    )
     mesh.visual = trimesh.visual.TextureVisuals(
         uv=uv, material=material((255, 255, 255), 0.3, plain_yellow())
     )

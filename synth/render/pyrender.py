@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+os.environ.setdefault("PYGLET_HEADLESS", "true")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
 import numpy as np
