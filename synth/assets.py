@@ -53,6 +53,7 @@ class PlacementSpec(_Strict):
     tilt_deg: Range = (0.0, 0.0)
     facing_axis: Vec3 = (0.0, 0.0, 1.0)
     facing_max_deg: Annotated[float, Field(gt=0, le=180)] = 180.0
+    roll_deg: Range = (-180.0, 180.0)
     elevation_deg: Range = (20.0, 90.0)
 
 
@@ -374,6 +375,7 @@ def _placement(spec: ObjectSpec) -> Placement:
         tilt_range=_radians(p.tilt_deg),
         facing_axis=_unit(p.facing_axis),
         facing_max_angle=math.radians(p.facing_max_deg),
+        roll_range=_radians(p.roll_deg),
         elevation=_radians(p.elevation_deg),
     )
 

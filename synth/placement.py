@@ -143,8 +143,8 @@ def _place_free(
     towards = unit(-ray)
     away = unit(np.cross(towards, random_rotation(rng)[0]))
     side = axis_angle(away, math.acos(cosine)) @ towards
-    spin = axis_angle(placement.facing_axis, rng.uniform(-math.pi, math.pi))
-    R = rotation_between(np.array(placement.facing_axis), side) @ spin
+    R = rotation_between(np.array(placement.facing_axis), side)
+    R = axis_angle(side, _upright_turn(R @ placement.up, side) + rng.uniform(*placement.roll_range)) @ R
     centre = R @ (asset.hulls[mesh] * np.array(scale)).mean(0)
     distance = camera.K[0, 0] * asset.diameter_m / (size * longer)
     for _ in range(2):
@@ -165,6 +165,12 @@ def _place_free(
         if gap < asset.diameter_m or other_box is None or _overlap(box, other_box) > MAX_BOX_OVERLAP:
             return None
     return instance
+
+
+def _upright_turn(up: Array, axis: Array) -> float:
+    """Angle about `axis` that brings the direction `up` as near to world up as it can."""
+    across = np.cross(axis, np.array([0.0, 0.0, 1.0]))
+    return math.atan2(-float(up @ across), float(up @ np.cross(across, axis)))
 
 
 def ground_points(camera: Camera, uv: Array) -> list[Array | None]:

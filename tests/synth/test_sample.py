@@ -1,12 +1,15 @@
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from synth.assets import load_object
 from synth.config import SynthConfig
 from synth.geometry import project
-from synth.instance import Library, hull_world, object_points
+from synth.instance import Library, camera_from_object, hull_world, object_points
 from synth.placement import convex_overlap, footprint
 from synth.sample import kelvin_to_rgb, sample_scene, stream
 from synth.scene_json import scene_from_json, scene_to_json
@@ -64,6 +67,25 @@ def test_apparent_size_follows_the_objects_range(small_config: SynthConfig, box_
     assert np.quantile(sizes, 0.1) > 0.5 * low
     assert np.quantile(sizes, 0.9) < 1.5 * high
     assert np.ptp(sizes) > 0.5 * (high - low)
+
+
+def test_a_free_object_with_little_roll_stands_upright_in_the_image(
+    box_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(box_folder, tmp_path / "upright")
+    spec = (folder / "object.yaml").read_text()
+    free = "{mode: free, facing_axis: [0, -1, 0], facing_max_deg: 50, roll_deg: [-10, 10], elevation_deg: [0, 30]}"
+    (folder / "object.yaml").write_text(
+        "\n".join(f"placement: {free}" if x.startswith("placement") else x for x in spec.splitlines())
+    )
+    library = Library((load_object(str(folder)),))
+    config = SynthConfig.model_validate({"camera": {"roll_deg": [0, 0]}})
+    for index in range(SCENES):
+        scene = sample_scene(config, library, 0, index)
+        for instance in scene.objects:
+            T = camera_from_object(scene.camera, instance)
+            assert T[1, 2] < -0.3
+            assert T[2, 1] > 0.2
 
 
 def test_most_keypoints_lie_in_the_image(small_config: SynthConfig, box_library: Library) -> None:
