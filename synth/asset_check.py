@@ -11,9 +11,10 @@ from rich.markup import escape
 from scipy.spatial import KDTree
 
 from synth.asset_template import write_template
-from synth.assets import ObjectSpec, load_object, load_spec, merged
+from synth.assets import ObjectSpec, load_object, load_spec
 from synth.errors import AssetError
 from synth.geometry import apply, axis_angle
+from synth.meshes import merged
 from synth.turntable import write_turntable
 from synth.types import Array, ObjectAsset, Part
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from synth.assets import load_object, load_parts, merged
+from synth.assets import load_object
 from synth.errors import AssetError
 from synth.files import write_text
+from synth.meshes import load_parts, merged
 from synth.types import Array
 
 TEMPLATE = """\

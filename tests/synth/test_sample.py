@@ -69,12 +69,11 @@ def test_apparent_size_follows_the_objects_range(small_config: SynthConfig, box_
     assert np.ptp(sizes) > 0.5 * (high - low)
 
 
-def test_a_free_object_with_little_roll_stands_upright_in_the_image(
-    box_folder: Path, tmp_path: Path
-) -> None:
+def test_a_free_object_with_little_roll_stands_upright_in_the_image(box_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(box_folder, tmp_path / "upright")
     spec = (folder / "object.yaml").read_text()
-    free = "{mode: free, facing_axis: [0, -1, 0], facing_max_deg: 50, roll_deg: [-10, 10], elevation_deg: [0, 30]}"
+    free = "{mode: free, facing_axis: [0, -1, 0], facing_max_deg: 50, roll_deg: [-10, 10], "
+    free += "elevation_deg: [0, 30]}"
     (folder / "object.yaml").write_text(
         "\n".join(f"placement: {free}" if x.startswith("placement") else x for x in spec.splitlines())
     )

@@ -1,0 +1,9 @@
+uniform mat4 clip_from_part;
+uniform vec4 above_ground;   // plane in the part's frame: what lies below is not drawn
+
+in vec3 in_position;
+
+void main() {
+    gl_Position = clip_from_part * vec4(in_position, 1.0);
+    gl_ClipDistance[0] = dot(above_ground, vec4(in_position, 1.0));
+}
