@@ -14,6 +14,7 @@ from synth.geometry import apply, rays
 from synth.instance import Library, hull_world, outline
 from synth.types import Array, Distractor, Look, MaterialRange, Part, RenderResult, SceneSpec
 
+BACKENDS = ("pyrender", "fast")
 BACKDROP_CELLS = (32, 24)
 BACKDROP_REACH = 5.0
 """The ground ends at this multiple of the camera's distance from the world's origin."""
@@ -29,21 +30,32 @@ class Renderer(Protocol):
         """Frees the context."""
 
 
-def open_renderer(library: Library, photos: Path | None = None) -> Renderer:
-    """A renderer for scenes of `library`; `photos`: folder of the background pool.
+def open_renderer(library: Library, photos: Path | None = None, backend: str = "pyrender") -> Renderer:
+    """A renderer for scenes of `library`; `photos`: folder of the background pool; `backend`: see BACKENDS.
 
     Raises EnvironmentProblem when no OpenGL context can be made.
     """
+    if backend == "fast":
+        from synth.render.fast import FastRenderer
+
+        return FastRenderer(library, photos)
+    if backend != "pyrender":
+        raise ValueError(f"backend: {backend!r}, expected one of {BACKENDS}")
     from synth.render.pyrender import PyrenderRenderer
 
     return PyrenderRenderer(library, photos)
 
 
+def chosen_texture(part: Part, look: Look, material: MaterialRange | None) -> NDArray[np.uint8] | None:
+    """The part's texture, or the look's alternative."""
+    if look.texture is not None and material is not None and part.uv is not None:
+        return material.textures[look.texture]
+    return part.texture
+
+
 def varied_texture(part: Part, look: Look, material: MaterialRange | None) -> NDArray[np.uint8] | None:
     """The part's texture (or the look's alternative) with the look's hue, saturation and value."""
-    texture = part.texture
-    if look.texture is not None and material is not None and part.uv is not None:
-        texture = material.textures[look.texture]
+    texture = chosen_texture(part, look, material)
     return None if texture is None else shift_hsv(texture, look)
 
 
@@ -120,6 +132,18 @@ def reach(scene: SceneSpec) -> float:
     places += [o.T_world_from_object[:3, 3] for o in scene.objects]
     places += [d.T_world_from_object[:3, 3] for d in scene.distractors]
     return float(max(np.linalg.norm(p - eye) for p in places))
+
+
+def shadow_region(scene: SceneSpec, library: Library) -> tuple[Array, float]:
+    """Centre (3,) and radius of a sphere around everything that casts a shadow."""
+    spheres = [(o.T_world_from_object[:3, 3], library[o.asset].diameter_m) for o in scene.objects]
+    spheres += [
+        (d.T_world_from_object[:3, 3], float(np.linalg.norm(d.size_m)) / 2) for d in scene.distractors
+    ]
+    if not spheres:
+        return np.zeros(3), 1.0
+    centre = np.mean([c for c, _ in spheres], axis=0)
+    return centre, 1.02 * max(float(np.linalg.norm(c - centre)) + r for c, r in spheres)
 
 
 @lru_cache(maxsize=8)

@@ -36,6 +36,7 @@ from synth.render.base import (
     clip_planes,
     distractor_part,
     may_be_hidden,
+    shadow_region,
     varied_color,
     varied_texture,
 )
@@ -184,7 +185,7 @@ class PyrenderRenderer:
 
     def _build(self, scene: SceneSpec) -> tuple[_Scene, list[list[Any]]]:
         """The pyrender scene, and the mesh nodes of each object."""
-        centre, radius = _shadow_region(scene, self._library)
+        centre, radius = shadow_region(scene, self._library)
         stage = _Scene(scene.ambient, centre, radius)
         stage.ground = stage.add_mesh(self._ground(scene), np.eye(4))
         nodes = []
@@ -286,19 +287,9 @@ def _texture(image: Any) -> Any:
 
 
 def _mesh(vertices: Array, normals: Array, part: Part, material: Any) -> Any:
+    """Both sides as faces: pyrender culls the back ones from shadows and masks, whatever its flags say."""
+    faces = np.concatenate([part.faces, part.faces[:, ::-1]])
     primitive = pyrender.Primitive(
-        positions=vertices, normals=normals, texcoord_0=part.uv, indices=part.faces, material=material
+        positions=vertices, normals=normals, texcoord_0=part.uv, indices=faces, material=material
     )
     return pyrender.Mesh([primitive])
-
-
-def _shadow_region(scene: SceneSpec, library: Library) -> tuple[Array, float]:
-    """Centre (3,) and radius of a sphere around everything that casts a shadow."""
-    spheres = [(o.T_world_from_object[:3, 3], library[o.asset].diameter_m) for o in scene.objects]
-    spheres += [
-        (d.T_world_from_object[:3, 3], float(np.linalg.norm(d.size_m)) / 2) for d in scene.distractors
-    ]
-    if not spheres:
-        return np.zeros(3), 1.0
-    centre = np.mean([c for c, _ in spheres], axis=0)
-    return centre, 1.02 * max(float(np.linalg.norm(c - centre)) + r for c, r in spheres)

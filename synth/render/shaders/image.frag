@@ -1,6 +1,7 @@
 // The background of every pixel, and before it what the objects' multisampled picture covers.
-uniform sampler2D backdrop;
+uniform sampler2D base_texture;
 uniform vec2 image_size;
+uniform float mirror;        // -1: the surface is mirrored
 uniform float roughness;
 #ifdef OBJECTS
 uniform sampler2DMS objects;
@@ -15,11 +16,11 @@ void main() {
     vec3 position = eye + ray * min(reach, -eye.z / min(ray.z, -1e-9));
 #endif
 #if defined(PHOTO)
-    vec3 base = texelFetch(backdrop, ivec2(gl_FragCoord.xy), 0).rgb;
+    vec3 base = texelFetch(base_texture, ivec2(gl_FragCoord.xy), 0).rgb;
 #elif defined(LIT)
-    vec3 base = texture(backdrop, vec2(position.x, -position.y - position.z) / tile).rgb;
+    vec3 base = texture(base_texture, vec2(mirror * position.x, -position.y - position.z) / tile).rgb;
 #else
-    vec3 base = texture(backdrop, gl_FragCoord.xy / image_size).rgb;
+    vec3 base = texture(base_texture, vec2(mirror, 1.0) * gl_FragCoord.xy / image_size).rgb;
 #endif
     base = decoded(base);
 #ifdef LIT

@@ -1,0 +1,102 @@
+"""Where things lie in clip space and in the image: matrices and rectangles for renderers, without a device.
+
+Clip space is OpenGL's, but upside down, so that the first row of a framebuffer is the image's top row.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.geometry import inverse, project, rigid, rotation_between
+from synth.render.base import BACKDROP_REACH, reach
+from synth.types import Array, Camera, SceneSpec
+
+Rect = tuple[int, int, int, int]
+"""x, y, width, height in pixels; the origin is the image's top-left corner."""
+
+
+def clip_from_world(camera: Camera, near: float, far: float) -> Array:
+    """(4, 4) projection of world points onto clip space."""
+    size = np.array([[2.0 / camera.width_px], [2.0 / camera.height_px]])
+    P = np.zeros((4, 4))
+    P[:2, :3] = size * camera.K[:2]
+    P[:2, 2] -= 1.0
+    P[2, 2:] = (far + near) / (far - near), -2 * far * near / (far - near)
+    P[3, 2] = 1.0
+    return P @ inverse(camera.T_world_from_camera)
+
+
+def clip_from_world_for_light(towards: Array, centre: Array, radius: float) -> Array:
+    """(4, 4) parallel projection along a light over a sphere; depths reach from 0 to 4 radii."""
+    R = rotation_between(np.array([0.0, 0.0, 1.0]), towards)
+    near, far = 1e-3 * radius, 4 * radius
+    P = np.diag([1 / radius, 1 / radius, 2 / (near - far), 1.0])
+    P[2, 3] = (far + near) / (near - far)
+    return P @ inverse(rigid(R, centre + towards * radius))
+
+
+def ray_from_pixel(camera: Camera) -> Array:
+    """(3, 3): continuous pixel (x, y, 1) to a direction in world, of depth 1."""
+    return np.asarray(camera.T_world_from_camera[:3, :3] @ np.linalg.inv(camera.K))
+
+
+def background_depth(scene: SceneSpec) -> NDArray[np.float32]:
+    """(H, W) metres along the camera's z of the ground, as far as it reaches, and of the wall behind."""
+    camera = scene.camera
+    M = ray_from_pixel(camera)
+    x = np.arange(camera.width_px) + 0.5
+    y = (np.arange(camera.height_px) + 0.5)[:, None]
+    ray = [(M[i, 0] * x).astype(np.float32) + (M[i, 1] * y + M[i, 2]).astype(np.float32) for i in range(3)]
+    depth = BACKDROP_REACH * reach(scene) / np.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
+    if scene.background.on_plane:
+        height = camera.T_world_from_camera[2, 3]
+        depth = np.minimum(depth, -height / np.minimum(ray[2], -1e-9))
+    return np.asarray(depth, dtype=np.float32)
+
+
+def bounds(camera: Camera, points_world: Array) -> Rect | None:
+    """Pixels that the convex hull of points (N, 3) may touch; None = none, the whole image if some lie behind."""
+    if len(points_world) == 0:
+        return None
+    uv, depth = project(camera, points_world)
+    size = np.array([camera.width_px, camera.height_px])
+    if depth.min() <= 1e-6:
+        return 0, 0, camera.width_px, camera.height_px
+    low = np.clip(np.floor(uv.min(0)) - 2, 0, size).astype(int)
+    high = np.clip(np.ceil(uv.max(0)) + 2, 0, size).astype(int)
+    if (high <= low).any():
+        return None
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def union(rects: Iterable[Rect | None]) -> Rect | None:
+    """The smallest rectangle around all of them."""
+    some = [rect for rect in rects if rect is not None]
+    if not some:
+        return None
+    x0, y0 = min(r[0] for r in some), min(r[1] for r in some)
+    x1, y1 = max(r[0] + r[2] for r in some), max(r[1] + r[3] for r in some)
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def around(inner: Rect | None, outer: Rect) -> Iterator[Rect]:
+    """Rectangles that fill `outer` but for `inner`, which lies in it."""
+    if inner is None:
+        yield outer
+        return
+    x, y, w, h = inner
+    x0, y0, width, height = outer
+    right, bottom = x0 + width, y0 + height
+    sides = (x0, y0, width, y - y0), (x0, y + h, width, bottom - y - h)
+    sides += (x0, y, x - x0, h), (x + w, y, right - x - w, h)
+    yield from (side for side in sides if side[2] > 0 and side[3] > 0)
+
+
+def shadow_on_ground(points_world: Array, towards: Array, margin: float) -> Array:
+    """(4, 3) corners of a rectangle on the ground that holds the shadow of the hull of points (N, 3)."""
+    drop = np.maximum(points_world[:, 2:], 0.0) / max(towards[2], 0.05)
+    xy = points_world[:, :2] - towards[:2] * drop
+    (x0, y0), (x1, y1) = xy.min(0) - margin, xy.max(0) + margin
+    return np.array([[x0, y0, 0.0], [x1, y0, 0.0], [x1, y1, 0.0], [x0, y1, 0.0]])
