@@ -70,25 +70,30 @@ def draw_objects(
 def contact_sheet(
     images: Sequence[Image], columns: int = 4, tile_px: int = 320, captions: Sequence[str] | None = None
 ) -> Image:
-    """The images, scaled to fit square tiles, row by row on one (h, w, 3) picture."""
+    """The images, their longer side scaled to tile_px, in rows as high as their highest image."""
     if not images:
         raise ValueError("contact_sheet: no images")
     columns = min(columns, len(images))
-    strip = _CAPTION_PX if captions else 0
-    rows = -(-len(images) // columns)
-    sheet = np.full((rows * (tile_px + strip), columns * tile_px, 3), 24, dtype=np.uint8)
-    for i, image in enumerate(images):
-        height, width = image.shape[:2]
-        scale = tile_px / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        left = i % columns * tile_px + (tile_px - size[0]) // 2
-        cell_top = i // columns * (tile_px + strip)
-        top = cell_top + (tile_px - size[1]) // 2
-        sheet[top : top + size[1], left : left + size[0]] = tile
-        if captions:
-            _write(sheet, captions[i], (i % columns * tile_px + 4.0, cell_top + tile_px + 16.0), 1)
-    return sheet
+    rows = []
+    for start in range(0, len(images), columns):
+        tiles = [_fitted(image, tile_px) for image in images[start : start + columns]]
+        height = max(tile.shape[0] for tile in tiles)
+        row = np.full((height + (_CAPTION_PX if captions else 0), columns * tile_px, 3), 24, dtype=np.uint8)
+        for i, tile in enumerate(tiles):
+            top, left = (height - tile.shape[0]) // 2, i * tile_px + (tile_px - tile.shape[1]) // 2
+            row[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+            if captions:
+                _write(row, captions[start + i], (i * tile_px + 4.0, height + 16.0), 1)
+        rows.append(row)
+    return np.concatenate(rows)
+
+
+def _fitted(image: Image, tile_px: int) -> Image:
+    height, width = image.shape[:2]
+    scale = tile_px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=shrinks), dtype=np.uint8)
 
 
 def write_image(path: Path, rgb: Image, quality: int = 92) -> None:

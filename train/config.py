@@ -27,6 +27,8 @@ class ModelConfig(Section):
     trainable_stages: how many of the backbone's stages train, counted from the output; 0 trains none.
     strides: of the pyramid's levels that regions are cut from; proposal_strides: of those that propose
         (the pooled level of twice the last stride proposes too).
+    keypoint_canonical_px: side of a box whose keypoints are read from the level of stride 16; twice the
+        value reads every box one level finer.
     anchor_sizes: one tuple of box sides, in px of the network's input, for each proposing level.
     """
 
@@ -45,6 +47,7 @@ class ModelConfig(Section):
     rpn_post_nms: Annotated[int, Field(ge=1)] = 200
     rpn_regions: Annotated[int, Field(ge=2)] = 128
     box_head_channels: Annotated[int, Field(ge=8)] = 256
+    keypoint_canonical_px: Annotated[int, Field(ge=1)] = 224
     keypoint_head_layers: Annotated[int, Field(ge=1)] = 4
     keypoint_head_channels: Annotated[int, Field(ge=8)] = 128
     regions: Annotated[int, Field(ge=2)] = 48

@@ -17,8 +17,8 @@ from train.evaluate import evaluate_photos, print_table
 from train.setup import load_run, object_category
 
 OBJECT = "chessboard"
-IMAGES = 800
-STEPS = 600
+IMAGES = 1000
+STEPS = 1300
 SEED = 0
 
 

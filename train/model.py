@@ -183,7 +183,9 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         box_detections_per_img=config.detections,
         box_batch_size_per_image=config.regions,
         box_positive_fraction=config.positive_share,
-        keypoint_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+        keypoint_roi_pool=MultiScaleRoIAlign(
+            levels, output_size=14, sampling_ratio=2, canonical_scale=config.keypoint_canonical_px
+        ),
         keypoint_head=KeypointRCNNHeads(config.fpn_channels, layers),
         keypoint_predictor=KeypointRCNNPredictor(layers[-1], num_keypoints),
     )

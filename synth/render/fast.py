@@ -1,9 +1,9 @@
 """A lean renderer: OpenGL through EGL, on a GPU or in software, with the reference renderer's shading.
 
-One picture is four passes: the shadow map; depth and ids of the things, one sample a pixel; their colours,
-multisampled; and the whole image, which shades the background without geometry and lays the things over it.
-All but the last touch only the region where things and shadows are. Meshes, textures, programs and
-framebuffers stay resident.
+One picture is four passes: the shadow map; depth and ids of the things, one sample a pixel; their surfaces,
+four samples a pixel, unshaded, because small triangles are many; and the whole image, which shades what each
+pixel shows. Only the last touches more than the region of things. Meshes, textures, programs and framebuffers
+stay resident.
 """
 
 import itertools
@@ -38,21 +38,23 @@ from synth.render.base import (
 )
 from synth.render.projection import (
     Rect,
-    around,
     background_depth,
     bounds,
     clip_from_world,
     clip_from_world_for_light,
+    grid,
     ray_from_pixel,
     shadow_on_ground,
+    touched_cells,
     union,
+    widened,
 )
 from synth.types import Array, Light, Look, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADERS = Path(__file__).parent / "shaders"
 SHADOW_MAP_PX = 1024
-SAMPLES = 4
-ANISOTROPY = 4.0
+CELLS = (32, 24)
+"""Of the grid over the image: columns and rows."""
 TEXTURES_KEPT = 96
 FILL_DISTANCE = 20.0
 """Fill lights stand at this many radii of the lit things."""
@@ -61,10 +63,11 @@ SUNK = 1e-4
 EVERYTHING = 1e9
 """Metres below the ground that show where there is no ground."""
 NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
-GL_CLIP_DISTANCE0 = 0x3000
+GL_CLIP_DISTANCE0, GL_SRGB8 = 0x3000, 0x8C41
 FRAME_BYTES = 2048
-SHADOWS, FRAME, BASE, OBJECTS = 0, 0, 1, 2
+FRAME, SHADOWS, BASE, SURFACES, MATERIALS = 0, 0, 1, 2, 3
 """Binding points of textures and of the uniform block."""
+
 
 class _Geometry:
     """A part's vertices on the device. corners: (8, 3) of its bounding box, in its frame."""
@@ -135,14 +138,14 @@ class _Targets:
 
     def __init__(self, gl: moderngl.Context, size: tuple[int, int]) -> None:
         self.size = size
-        self.samples = gl.texture(size, 4, samples=SAMPLES)
-        self.objects = gl.framebuffer([self.samples], gl.depth_renderbuffer(size, samples=SAMPLES))
+        self.samples = gl.texture(size, 4, samples=4, dtype="u4")
+        self.surfaces = gl.framebuffer([self.samples], gl.depth_renderbuffer(size, samples=4))
         self.traces = gl.framebuffer([gl.texture(size, 2, dtype="f4")], gl.depth_renderbuffer(size))
         self.image = gl.framebuffer([gl.renderbuffer(size, 4)])
-        self.photo = gl.texture(size, 3)
+        self.photo = gl.texture(size, 3, internal_format=GL_SRGB8)
 
     def release(self) -> None:
-        for target in (self.objects, self.traces, self.image):
+        for target in (self.surfaces, self.traces, self.image):
             for attachment in (*target.color_attachments, target.depth_attachment):
                 if attachment is not None:
                     attachment.release()
@@ -175,6 +178,7 @@ class FastRenderer:
             self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
             self._shadows = self._gl.framebuffer(depth_attachment=self._shadow_map)
             self._shadow_map.use(SHADOWS)
+            self._cells = self._gl.buffer(grid(*CELLS).tobytes())
             self._frame = self._gl.buffer(reserve=FRAME_BYTES)
             self._frame.bind_to_uniform_block(FRAME)
             self._targets = _Targets(self._gl, (64, 64))
@@ -200,12 +204,10 @@ class FastRenderer:
         depth_m = background_depth(scene)
         instance_id = np.zeros(depth_m.shape, np.int32)
         alone = np.zeros(len(scene.objects), np.int64)
-        rect = touched = union(bounds(scene.camera, d.corners_world()) for d in view.draws)
-        if view.draws and scene.background.on_plane:
-            touched = union([rect, *(bounds(scene.camera, view.shadow_on_ground(d)) for d in view.draws)])
+        rect = union(bounds(scene.camera, d.corners_world()) for d in view.draws)
         if view.draws:
             self._cast_shadows(view)
-        if rect is not None and touched is not None:
+        if rect is not None:
             x, y, w, h = rect
             window = np.s_[y : y + h, x : x + w]
             trace = self._trace(view, rect, view.draws, view.sunk)
@@ -213,8 +215,8 @@ class FastRenderer:
             instance_id[window] = trace[:, :, 1]
             for n in range(len(scene.objects)):
                 alone[n] = self._unoccluded(view, n, instance_id[window])
-            self._paint(view, touched)
-        rgb = self._compose(view, touched)
+            self._lay_surfaces(view, rect)
+        rgb = self._compose(view, laid=rect is not None)
         return RenderResult(rgb, depth_m, instance_id, alone)
 
     def _unoccluded(self, view: _View, n: int, instance_id: NDArray[np.int32]) -> int:
@@ -279,16 +281,18 @@ class FastRenderer:
             look = Look(roughness=d.roughness, metallic=d.metallic)
             yield _Draw(geometry, d.T_world_from_object, 0, (1.0, 1.0, 1.0), texture, look)
 
-    def _surface(self, kind: str, seed: int) -> moderngl.Texture:
-        return self._texture((kind, seed), lambda: surface(kind, seed))
+    def _surface(self, kind: str, seed: int, format_: int | None = None) -> moderngl.Texture:
+        return self._texture((kind, seed, format_), lambda: surface(kind, seed), format_)
 
-    def _texture(self, key: Hashable, load: Callable[[], NDArray[np.uint8]]) -> moderngl.Texture:
+    def _texture(
+        self, key: Hashable, load: Callable[[], NDArray[np.uint8]], format_: int | None = None
+    ) -> moderngl.Texture:
         """The resident texture of `key`, a procedural surface or the id of an array that the library holds."""
         if key not in self._textures:
             image = load()
-            texture = self._gl.texture(image.shape[1::-1], 3, np.ascontiguousarray(image).tobytes())
+            data = np.ascontiguousarray(image).tobytes()
+            texture = self._gl.texture(image.shape[1::-1], 3, data, internal_format=format_)
             texture.build_mipmaps()
-            texture.anisotropy = ANISOTROPY
             self._textures[key] = texture
         self._textures.move_to_end(key)
         return self._textures[key]
@@ -319,76 +323,99 @@ class FastRenderer:
             _set(program, clip_from_part=clip @ T, above_ground=above, id=float(draw.id))
             draw.geometry.draw(program)
 
-    def _paint(self, view: _View, rect: Rect) -> None:
-        target = self._targets.objects
-        target.clear(viewport=rect)
+    def _lay_surfaces(self, view: _View, rect: Rect) -> None:
+        """Draws what image.frag shades; clears whatever cells it may look at."""
+        target = self._targets.surfaces
+        target.clear(viewport=widened(rect, self._targets.size, CELLS))
         target.scissor = rect
         target.use()
         self._gl.enable_only(moderngl.DEPTH_TEST)
-        for draw in view.draws:
+        for number, draw in enumerate(view.draws, start=1):
             T = draw.T_world_from_part
-            program = self._program("mesh", view, "SHADOW", "TEXTURED" if draw.texture else "")
+            program = self._program("surface", view, "TEXTURED" if draw.texture else "")
             if draw.texture:
                 draw.texture.use(BASE)
             _set(
                 program,
                 clip_from_part=view.clip_from_world @ T,
-                world_from_part=T,
                 normal_from_part=np.linalg.inv(T[:3, :3]).T,
-                sunk=view.sunk,
-                base_color=draw.color,
-                hsv=(round(draw.look.hue * 256) / 256, draw.look.saturation, draw.look.value),
-                roughness=max(draw.look.roughness, 0.04),
-                metallic=draw.look.metallic,
+                above_ground=T[2] + [0.0, 0.0, 0.0, view.sunk],
+                part=number,
             )
             draw.geometry.draw(program)
 
-    def _compose(self, view: _View, touched: Rect | None) -> NDArray[np.uint8]:
+    def _compose(self, view: _View, laid: bool) -> NDArray[np.uint8]:
         """(H, W, 3) sRGB: the background, shaded where it is the ground, with the painted things before it."""
         background, targets = view.scene.background, self._targets
         texture = targets.photo
         if background.kind == "photo":
             texture.write(backdrop_texture(view.scene, self._photos))
         else:
-            texture = self._surface(background.kind, background.seed)
+            texture = self._surface(background.kind, background.seed, GL_SRGB8)
         texture.use(BASE)
-        targets.samples.use(OBJECTS)
+        targets.samples.use(SURFACES)
         flags = "PHOTO" if background.kind == "photo" else "", "LIT" if background.on_plane else ""
         self._gl.enable_only(moderngl.NOTHING)
-        whole = (0, 0, *targets.size)
-        for rect in around(touched, whole):
-            self._fill(rect, self._program("image", view, *flags), view)
-        if touched is not None:
-            self._fill(touched, self._program("image", view, *flags, "SHADOW", "OBJECTS"), view)
-        rgba = np.frombuffer(targets.image.read(components=4), np.uint8)
-        return np.asarray(cv2.cvtColor(rgba.reshape(whole[3], whole[2], 4), cv2.COLOR_RGBA2RGB), np.uint8)
+        camera = view.scene.camera
+        things = touched_cells(camera, (d.corners_world() for d in view.draws if laid), CELLS)
+        shade = (view.shadow_on_ground(d) for d in view.draws) if background.on_plane else ()
+        shadows = touched_cells(camera, shade, CELLS) & ~things
+        targets.image.use()
+        self._fill(view, ~things & ~shadows, *flags)
+        self._fill(view, shadows, *flags, "SHADOW")
+        if things.any():
+            materials = self._materials(view.draws)
+            self._fill(view, things, *flags, "SHADOW", "THINGS")
+            materials.release()
+        width, height = targets.size
+        rgba = np.frombuffer(targets.image.read(components=4), np.uint8).reshape(height, width, 4)
+        return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
 
-    def _fill(self, rect: Rect, program: moderngl.Program, view: _View) -> None:
-        background = view.scene.background
+    def _materials(self, draws: Sequence[_Draw]) -> moderngl.Texture:
+        """What image.frag knows of each part, in use."""
+        rows = []
+        for draw in draws:
+            look = draw.look if draw.texture else Look(roughness=draw.look.roughness, metallic=draw.look.metallic)
+            hue = round(look.hue * 256) / 256
+            rows += [*draw.color, max(look.roughness, 0.04), hue, look.saturation, look.value, look.metallic]
+        texture = self._gl.texture((2, len(draws)), 4, np.array(rows, "f4").tobytes(), dtype="f4")
+        texture.filter = moderngl.NEAREST, moderngl.NEAREST
+        texture.use(MATERIALS)
+        return texture
+
+    def _fill(self, view: _View, cells: NDArray[np.bool_], *flags: str) -> None:
+        """Draws the cells of the image with the variant of image.frag that `flags` name."""
+        program, background = self._program("image", view, *flags), view.scene.background
         _set(
             program,
             image_size=self._targets.size,
             mirror=-1.0 if background.flip else 1.0,
             roughness=max(background.roughness, 0.04),
         )
-        self._targets.image.scissor = rect
-        self._targets.image.use()
         if program.glo not in self._images:
-            self._images[program.glo] = self._gl.vertex_array(program, [])
-        self._images[program.glo].render(moderngl.TRIANGLES, vertices=3)
+            self._images[program.glo] = self._gl.vertex_array(program, [], self._cells)
+        indices = grid(*CELLS)[cells]
+        self._cells.orphan()
+        self._cells.write(indices.tobytes())
+        self._images[program.glo].render(vertices=indices.size)
 
     def _program(self, name: str, view: _View, *flags: str) -> moderngl.Program:
         """The program of shaders name.vert and name.frag, compiled with what `flags` name."""
-        defines = f"#define FILLS {max(1, len(view.fills()))}\n#define SAMPLES {SAMPLES}\n"
-        defines += "".join(f"#define {flag}\n" for flag in flags if flag)
+        columns, rows = CELLS
+        constants = {"FILLS": max(1, len(view.fills())), "COLUMNS": columns, "ROWS": rows}
+        constants |= {flag: 1 for flag in flags if flag}
+        defines = "".join(f"#define {key} {value}\n" for key, value in constants.items())
         if (name, defines) not in self._programs:
-            shared = "#version 330\n" + defines + (SHADERS / "frame.glsl").read_text()
+            shared = (
+                "#version 330\n#extension GL_ARB_shading_language_packing : require\n"
+                + defines
+                + (SHADERS / "frame.glsl").read_text()
+            )
             program = self._gl.program(
                 vertex_shader=shared + (SHADERS / f"{name}.vert").read_text(),
                 fragment_shader=shared + (SHADERS / f"{name}.frag").read_text(),
             )
-            for sampler, unit in (("shadow_map", SHADOWS), ("base_texture", BASE), ("objects", OBJECTS)):
-                _set(program, **{sampler: unit})
+            _set(program, shadow_map=SHADOWS, base_texture=BASE, surfaces=SURFACES, materials=MATERIALS)
             self._programs[name, defines] = program
         return self._programs[name, defines]
 

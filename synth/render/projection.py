@@ -3,8 +3,9 @@
 Clip space is OpenGL's, but upside down, so that the first row of a framebuffer is the image's top row.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +13,8 @@ from synth.geometry import inverse, project, rigid, rotation_between
 from synth.render.base import BACKDROP_REACH, reach
 from synth.types import Array, Camera, SceneSpec
 
+FINE = 4
+"""Touched cells are found on a grid this much finer."""
 Rect = tuple[int, int, int, int]
 """x, y, width, height in pixels; the origin is the image's top-left corner."""
 
@@ -28,12 +31,9 @@ def clip_from_world(camera: Camera, near: float, far: float) -> Array:
 
 
 def clip_from_world_for_light(towards: Array, centre: Array, radius: float) -> Array:
-    """(4, 4) parallel projection along a light over a sphere; depths reach from 0 to 4 radii."""
+    """(4, 4) parallel projection of a sphere along a light: all three axes are scaled alike."""
     R = rotation_between(np.array([0.0, 0.0, 1.0]), towards)
-    near, far = 1e-3 * radius, 4 * radius
-    P = np.diag([1 / radius, 1 / radius, 2 / (near - far), 1.0])
-    P[2, 3] = (far + near) / (near - far)
-    return P @ inverse(rigid(R, centre + towards * radius))
+    return np.diag([1 / radius, 1 / radius, -1 / radius, 1.0]) @ inverse(rigid(R, centre))
 
 
 def ray_from_pixel(camera: Camera) -> Array:
@@ -81,22 +81,40 @@ def union(rects: Iterable[Rect | None]) -> Rect | None:
     return x0, y0, x1 - x0, y1 - y0
 
 
-def around(inner: Rect | None, outer: Rect) -> Iterator[Rect]:
-    """Rectangles that fill `outer` but for `inner`, which lies in it."""
-    if inner is None:
-        yield outer
-        return
-    x, y, w, h = inner
-    x0, y0, width, height = outer
-    right, bottom = x0 + width, y0 + height
-    sides = (x0, y0, width, y - y0), (x0, y + h, width, bottom - y - h)
-    sides += (x0, y, x - x0, h), (x + w, y, right - x - w, h)
-    yield from (side for side in sides if side[2] > 0 and side[3] > 0)
+def widened(rect: Rect, size: tuple[int, int], cells: tuple[int, int]) -> Rect:
+    """The rectangle with two cells of a grid over the image more on each side, within the image of `size`."""
+    x, y, w, h = rect
+    across, down = (2 * -(-pixels // count) for pixels, count in zip(size, cells, strict=True))
+    x0, y0 = max(0, x - across), max(0, y - down)
+    return x0, y0, min(size[0], x + w + across) - x0, min(size[1], y + h + down) - y0
 
 
 def shadow_on_ground(points_world: Array, towards: Array, margin: float) -> Array:
-    """(4, 3) corners of a rectangle on the ground that holds the shadow of the hull of points (N, 3)."""
-    drop = np.maximum(points_world[:, 2:], 0.0) / max(towards[2], 0.05)
-    xy = points_world[:, :2] - towards[:2] * drop
-    (x0, y0), (x1, y1) = xy.min(0) - margin, xy.max(0) + margin
-    return np.array([[x0, y0, 0.0], [x1, y0, 0.0], [x1, y1, 0.0], [x0, y1, 0.0]])
+    """(4 N, 3) points on the ground whose hull holds the shadow of the hull of points (N, 3), and `margin`."""
+    drop = np.maximum(points_world[:, 2], 0.0) / max(towards[2], 0.05)
+    flat = points_world - towards * drop[:, None]
+    flat[:, 2] = 0.0
+    sides = margin * np.array([[-1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 1.0, 0.0]])
+    return np.asarray((flat[:, None] + sides).reshape(-1, 3))
+
+
+def touched_cells(camera: Camera, hulls_world: Iterable[Array], cells: tuple[int, int]) -> NDArray[np.bool_]:
+    """(rows * columns,) cells of a grid over the image that the convex hulls of points (N, 3) may touch."""
+    columns, rows = cells
+    fine = np.zeros((rows * FINE, columns * FINE), np.uint8)
+    scale = np.array([columns * FINE / camera.width_px, rows * FINE / camera.height_px])
+    for points in hulls_world:
+        uv, depth = project(camera, points)
+        if depth.min() <= 1e-6:
+            return np.ones(rows * columns, np.bool_)
+        corners = np.clip(np.floor(uv * scale), -(2**15), 2**15).astype(np.int32)
+        cv2.fillConvexPoly(fine, cv2.convexHull(corners), 1)
+    fine = np.asarray(cv2.dilate(fine, np.ones((3, 3), np.uint8)), np.uint8)
+    return np.asarray(fine.reshape(rows, FINE, columns, FINE).max((1, 3)).ravel() > 0)
+
+
+def grid(columns: int, rows: int) -> NDArray[np.uint32]:
+    """(rows * columns, 6) corners of each cell's two triangles among the grid's points, row by row."""
+    corner = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).ravel()
+    a, b, c, d = corner, corner + 1, corner + columns + 2, corner + columns + 1
+    return np.column_stack([a, d, c, a, c, b]).astype(np.uint32)

@@ -13,6 +13,7 @@ from synth.config import SynthConfig
 from synth.geometry import intrinsics, look_at, rigid
 from synth.instance import Library
 from synth.render import Renderer, open_renderer
+from synth.render.base import BACKENDS
 from synth.types import (
     Background,
     Camera,
@@ -54,9 +55,9 @@ def box_library(box_folder: Path) -> Library:
     return Library((load_object(str(box_folder)),))
 
 
-@pytest.fixture(scope="session")
-def renderer(box_library: Library) -> Iterator[Renderer]:
-    opened = open_renderer(box_library)
+@pytest.fixture(scope="session", params=BACKENDS)
+def renderer(request: pytest.FixtureRequest, box_library: Library) -> Iterator[Renderer]:
+    opened = open_renderer(box_library, backend=request.param)
     yield opened
     opened.close()
 

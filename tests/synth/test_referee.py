@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import yaml
 
 from synth.assets import ASSETS, load_object
@@ -17,6 +18,7 @@ from synth.generate import RenderJob, render_image
 from synth.geometry import from_opencv
 from synth.instance import Library
 from synth.render import open_renderer
+from synth.render.base import BACKENDS
 
 IMAGES = 50
 FINDER = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
@@ -34,11 +36,11 @@ def referee_board(folder: Path) -> Path:
     return folder
 
 
-def referee_distances(board: Path) -> tuple[np.ndarray, int]:
+def referee_distances(board: Path, backend: str) -> tuple[np.ndarray, int]:
     """Distances in pixels between labelled and found corners, and the number of boards found."""
     job = RenderJob(str(board), load_config("clean"), None, 11)
     library = Library((load_object(str(board)),))
-    renderer = open_renderer(library)
+    renderer = open_renderer(library, backend=backend)
     distances, boards = [], 0
     for index in range(IMAGES):
         jpeg, _, labels = render_image(job, library, renderer, index)
@@ -53,8 +55,9 @@ def referee_distances(board: Path) -> tuple[np.ndarray, int]:
     return np.array(distances), boards
 
 
-def test_opencv_finds_the_labelled_corners(tmp_path: Path) -> None:
-    distances, boards = referee_distances(referee_board(tmp_path / "board"))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_opencv_finds_the_labelled_corners(tmp_path: Path, backend: str) -> None:
+    distances, boards = referee_distances(referee_board(tmp_path / "board"), backend)
     print(
         f"\n{boards}/{IMAGES} boards, {len(distances)} corners: median {np.median(distances):.3f} px, "
         f"95th percentile {np.quantile(distances, 0.95):.3f} px"

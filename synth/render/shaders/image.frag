@@ -1,13 +1,116 @@
-// The background of every pixel, and before it what the objects' multisampled picture covers.
-uniform sampler2D base_texture;
+// Every pixel of the image: the background and, where there are parts, their samples shaded before it.
+uniform sampler2D base_texture;      // linear RGB
 uniform vec2 image_size;
-uniform float mirror;        // -1: the surface is mirrored
-uniform float roughness;
-#ifdef OBJECTS
-uniform sampler2DMS objects;
+uniform float mirror;                // -1: the pattern is mirrored
+#ifdef SHADOW
+uniform sampler2DShadow shadow_map;
+#endif
+#ifdef THINGS
+uniform usampler2DMS surfaces;
+uniform sampler2D materials;         // a row a part: colour and roughness; hue, saturation, value and metallic
+#endif
+#ifdef LIT
+noperspective in vec2 key_light;
+noperspective in vec3 other_diffuse;
+noperspective in vec3 other_specular;
 #endif
 
 out vec4 color;
+
+vec3 encoded(vec3 light) {
+    return clamp(pow(light, vec3(1.0 / 2.2)), 0.0, 1.0);
+}
+
+#ifdef SHADOW
+const float MAX_SLOPE = 6.0;         // of a surface in the shadow map, depth over width
+
+// Share of the key light that arrives: bilinear comparisons at 3 x 3 neighbours, folded into four reads, each
+// against the depth that the surface's plane has there.
+float key_arrives(vec3 position, vec3 n) {
+    vec3 at = (shadow_from_world * vec4(position, 1.0)).xyz;
+    vec3 facing = mat3(shadow_from_world) * n;
+    vec2 slope = clamp(-facing.xy / min(facing.z, -1e-6), -MAX_SLOPE, MAX_SLOPE);
+    vec2 size = vec2(textureSize(shadow_map, 0));
+    vec2 texel = at.xy * size - 0.5;
+    vec2 f = fract(texel);
+    vec2 first = texel - f + 0.5;
+    vec2 low = (first - 1.0 + 1.0 / (2.0 - f)) / size, high = (first + 1.0 + f / (1.0 + f)) / size;
+    vec2 weight = (2.0 - f) / 3.0;
+    float steep = 1.0 - clamp(dot(n, key_direction), 0.0, 1.0);
+    at.z -= max(0.002 * steep, 0.0002) + 0.5 * (abs(slope.x) + abs(slope.y)) / size.x;
+    vec2 lower = (low - at.xy) * slope, higher = (high - at.xy) * slope;
+    vec4 depth = min(at.z + vec4(lower.x, higher.x, lower.x, higher.x) + vec4(lower.yy, higher.yy), 1.0);
+    float below = mix(texture(shadow_map, vec3(high.x, low.y, depth.y)),
+                      texture(shadow_map, vec3(low, depth.x)), weight.x);
+    float above = mix(texture(shadow_map, vec3(high, depth.w)),
+                      texture(shadow_map, vec3(low.x, high.y, depth.z)), weight.x);
+    return mix(above, below, weight.y);
+}
+#endif
+
+#ifdef THINGS
+vec3 decoded(vec3 srgb) {
+    return mix(srgb / 12.92, pow((srgb + 0.055) / 1.055, vec3(2.4)), step(0.04045, srgb));
+}
+
+// Hue turned by change.x; saturation and value multiplied by change.y and change.z.
+vec3 varied(vec3 rgb, vec3 change) {
+    float value = max(rgb.r, max(rgb.g, rgb.b));
+    float chroma = value - min(rgb.r, min(rgb.g, rgb.b));
+    float inverse = 1.0 / max(chroma, 1e-6);
+    float sextant = rgb.r == value ? (rgb.g - rgb.b) * inverse
+                  : rgb.g == value ? (rgb.b - rgb.r) * inverse + 2.0
+                                   : (rgb.r - rgb.g) * inverse + 4.0;
+    float saturation = min(chroma / max(value, 1e-6) * change.y, 1.0);
+    vec3 wheel = abs(fract(sextant / 6.0 + change.x + vec3(0.0, 2.0, 1.0) / 3.0) * 6.0 - 3.0);
+    return min(value * change.z, 1.0) * mix(vec3(1.0), clamp(wheel - 1.0, 0.0, 1.0), saturation);
+}
+
+vec3 unfolded(vec2 at) {
+    vec3 n = vec3(at, 1.0 - abs(at.x) - abs(at.y));
+    float below = max(-n.z, 0.0);
+    return normalize(n + vec3(n.x < 0.0 ? below : -below, n.y < 0.0 ? below : -below, 0.0));
+}
+
+vec3 shaded(uvec4 surface, vec3 ray) {
+    vec4 first = texelFetch(materials, ivec2(0, int(surface.w) - 1), 0);
+    vec4 second = texelFetch(materials, ivec2(1, int(surface.w) - 1), 0);
+    float roughness = first.a, metallic = second.a;
+    vec3 base = first.rgb * decoded(varied(unpackUnorm4x8(surface.z).rgb, second.rgb));
+    vec3 position = eye + ray * uintBitsToFloat(surface.x);
+    vec3 n = unfolded(unpackSnorm2x16(surface.y));
+    vec3 v = normalize(eye - position);
+    vec3 diffuse = base * ((1.0 - DIELECTRIC) * (1.0 - metallic));
+    vec3 f0 = mix(vec3(DIELECTRIC), base, metallic);
+    vec3 r = response(n, v, key_direction, roughness);
+    vec3 F = f0 + (1.0 - f0) * r.z;
+    vec3 light = ((1.0 - F) * diffuse * r.x + F * r.y) * key_radiance * key_arrives(position, n);
+    for (int i = 0; i < FILLS; i++) {
+        vec3 towards = fill_position[i].xyz - position;
+        r = response(n, v, normalize(towards), roughness);
+        F = f0 + (1.0 - f0) * r.z;
+        light += ((1.0 - F) * diffuse * r.x + F * r.y) * fill_radiance[i].rgb / dot(towards, towards);
+    }
+    return light + base * ambient;
+}
+
+// Colour of the pixel's samples that show parts, and their share; equal samples are shaded once.
+vec4 things(vec3 ray) {
+    ivec2 at = ivec2(gl_FragCoord.xy);
+    uvec4 a = texelFetch(surfaces, at, 0), b = texelFetch(surfaces, at, 1);
+    uvec4 c = texelFetch(surfaces, at, 2), d = texelFetch(surfaces, at, 3);
+    bvec4 open = notEqual(uvec4(a.w, b.w, c.w, d.w), uvec4(0u));
+    vec4 sum = vec4(0.0);
+    while (any(open)) {
+        uvec4 one = open.x ? a : open.y ? b : open.z ? c : d;
+        bvec4 same = bvec4(one == a, one == b, one == c, one == d);
+        float share = dot(vec4(same), vec4(0.25));
+        sum += share * vec4(encoded(shaded(one, ray)), 1.0);
+        open = bvec4(open.x && !same.x, open.y && !same.y, open.z && !same.z, open.w && !same.w);
+    }
+    return sum;
+}
+#endif
 
 void main() {
     vec3 ray = (ray_from_pixel * vec4(gl_FragCoord.xy, 1.0, 0.0)).xyz;
@@ -16,23 +119,22 @@ void main() {
     vec3 position = eye + ray * min(reach, -eye.z / min(ray.z, -1e-9));
 #endif
 #if defined(PHOTO)
-    vec3 base = texelFetch(base_texture, ivec2(gl_FragCoord.xy), 0).rgb;
+    vec3 light = texelFetch(base_texture, ivec2(gl_FragCoord.xy), 0).rgb;
 #elif defined(LIT)
-    vec3 base = texture(base_texture, vec2(mirror * position.x, -position.y - position.z) / tile).rgb;
+    vec3 light = texture(base_texture, vec2(mirror * position.x, -position.y - position.z) / tile).rgb;
 #else
-    vec3 base = texture(base_texture, vec2(mirror, 1.0) * gl_FragCoord.xy / image_size).rgb;
+    vec3 light = texture(base_texture, vec2(mirror, 1.0) * gl_FragCoord.xy / image_size).rgb;
 #endif
-    base = decoded(base);
 #ifdef LIT
-    base = lit(position, vec3(0.0, 0.0, 1.0), base, roughness, 0.0);
+    vec3 key = key_radiance;
+#ifdef SHADOW
+    key *= key_arrives(position, vec3(0.0, 0.0, 1.0));
 #endif
-    color = vec4(encoded(base), 1.0);
-#ifdef OBJECTS
-    ivec2 at = ivec2(gl_FragCoord.xy);
-    vec4 before = vec4(0.0);
-    for (int i = 0; i < SAMPLES; i++) {
-        before += texelFetch(objects, at, i) / float(SAMPLES);
-    }
+    light = light * (other_diffuse + key * key_light.x) + other_specular + key * key_light.y;
+#endif
+    color = vec4(encoded(light), 1.0);
+#ifdef THINGS
+    vec4 before = things(ray);
     color = vec4(before.rgb + (1.0 - before.a) * color.rgb, 1.0);
 #endif
 }

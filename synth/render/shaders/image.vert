@@ -1,3 +1,35 @@
+// A grid over the image; on the ground, the light that arrives varies slowly enough to be found at its corners.
+uniform vec2 image_size;
+#ifdef LIT
+uniform float roughness;
+
+noperspective out vec2 key_light;     // diffuse, specular
+noperspective out vec3 other_diffuse;
+noperspective out vec3 other_specular;
+
+vec2 ground(vec3 v, vec3 l) {
+    vec3 r = response(vec3(0.0, 0.0, 1.0), v, l, roughness);
+    float F = DIELECTRIC + (1.0 - DIELECTRIC) * r.z;
+    return vec2((1.0 - DIELECTRIC) * (1.0 - F) * r.x, F * r.y);
+}
+#endif
+
 void main() {
-    gl_Position = vec4(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0, 0.0, 1.0);
+    vec2 share = vec2(gl_VertexID % (COLUMNS + 1), gl_VertexID / (COLUMNS + 1)) / vec2(COLUMNS, ROWS);
+    gl_Position = vec4(2.0 * share - 1.0, 0.0, 1.0);
+#ifdef LIT
+    vec3 ray = (ray_from_pixel * vec4(share * image_size, 1.0, 0.0)).xyz;
+    float reach = wall_distance * inversesqrt(dot(ray, ray));
+    vec3 position = eye + ray * min(reach, -eye.z / min(ray.z, -1e-9));
+    vec3 v = normalize(eye - position);
+    key_light = ground(v, key_direction);
+    other_diffuse = vec3(ambient);
+    other_specular = vec3(0.0);
+    for (int i = 0; i < FILLS; i++) {
+        vec3 towards = fill_position[i].xyz - position;
+        vec2 light = ground(v, normalize(towards));
+        other_diffuse += light.x * fill_radiance[i].rgb / dot(towards, towards);
+        other_specular += light.y * fill_radiance[i].rgb / dot(towards, towards);
+    }
+#endif
 }

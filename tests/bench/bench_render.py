@@ -1,0 +1,152 @@
+"""Images per second: a plain pyrender loop as its documentation teaches it, and Meshmark's whole path.
+
+    python -m tests.bench.bench_render --images 100 --repeats 5 --backgrounds FOLDER
+
+Every measurement runs in a process of its own, on one core. The plain loop: one OffscreenRenderer, two meshes
+of 5,000 faces on a plane, a directional light with shadows, a second pass for masks, the render pasted onto a
+photo, JPEG. Meshmark: scene, render, labels, sensor, JPEG, log row, files written.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+os.environ["LP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+os.environ.setdefault("PYGLET_HEADLESS", "true")
+
+import cv2
+import numpy as np
+import trimesh
+
+from synth.assets import ASSETS
+from synth.background import load_rgb, photo_names
+from synth.config import load_config
+from synth.files import write_bytes
+from synth.generate import RenderJob, image_name, log_row, render_image
+from synth.render import open_renderer
+from synth.render.base import BACKENDS
+
+SIZE = 640, 480
+
+
+def plain_pyrender(object_: str, photos: Path | None) -> Callable[[int], None]:
+    """The loop body of pyrender's examples."""
+    import pyrender
+
+    sphere = trimesh.creation.uv_sphere(radius=0.2, count=(51, 50))
+    plane = trimesh.creation.box((4.0, 4.0, 0.01))
+    scene = pyrender.Scene(ambient_light=(0.3, 0.3, 0.3), bg_color=(0, 0, 0, 0))
+    things = [scene.add(pyrender.Mesh.from_trimesh(sphere)) for _ in range(2)]
+    ground = scene.add(pyrender.Mesh.from_trimesh(plane))
+    pose = np.eye(4)
+    pose[:3, 3] = 0.0, -1.0, 1.4
+    pose[1:3, 1:3] = [[0.8, -0.6], [0.6, 0.8]]
+    scene.add(pyrender.IntrinsicsCamera(800.0, 800.0, SIZE[0] / 2, SIZE[1] / 2), pose=pose)
+    scene.add(pyrender.DirectionalLight(color=np.ones(3), intensity=3.0), pose=pose)
+    colors = {things[0]: (1, 0, 0), things[1]: (2, 0, 0), ground: (0, 0, 0)}
+    renderer = pyrender.OffscreenRenderer(*SIZE)
+    pool = [photos / name for name in photo_names(photos)] if photos else []
+    rng = np.random.default_rng(0)
+    out = Path(tempfile.mkdtemp())
+
+    def image(index: int) -> None:
+        for n, node in enumerate(things):
+            place = np.eye(4)
+            place[:3, 3] = *rng.uniform(-0.2, 0.2, 2) + [0.5 * n - 0.25, 0.0], 0.2
+            scene.set_pose(node, place)
+        rgb, depth = renderer.render(scene, pyrender.RenderFlags.SHADOWS_DIRECTIONAL)
+        seg, _ = renderer.render(scene, pyrender.RenderFlags.SEG, colors)
+        photo = load_rgb(pool[index % len(pool)]) if pool else rng.integers(0, 256, (600, 800, 3), np.uint8)
+        photo = cv2.resize(photo, SIZE, interpolation=cv2.INTER_AREA)
+        picture = np.where((seg[:, :, :1] > 0) | (depth[:, :, None] > 0), rgb, photo)
+        cv2.imwrite(str(out / f"{index}.jpg"), picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+    return image
+
+
+def whole_path(backend: str, object_: str, photos: Path | None) -> Callable[[int], None]:
+    """What a worker of `generate` does for one image."""
+    job = RenderJob(object_, load_config("default"), photos, 0)
+    library = job.library()
+    renderer = open_renderer(library, photos, backend)
+    out = Path(tempfile.mkdtemp())
+    (out / "images").mkdir()
+
+    def image(index: int) -> None:
+        jpeg, scene, labels = render_image(job, library, renderer, index)
+        write_bytes(out / image_name(index), jpeg)
+        json.dumps(log_row(scene, labels))
+
+    return image
+
+
+def only_render(backend: str, object_: str, photos: Path | None) -> Callable[[int], None]:
+    """The renderer alone, its textures resident: the same few scenes again and again."""
+    from synth.sample import sample_scene
+
+    job = RenderJob(object_, load_config("default"), photos, 0)
+    library = job.library()
+    renderer = open_renderer(library, photos, backend)
+    scenes = [sample_scene(job.config, library, 0, index) for index in range(10)]
+    return lambda index: renderer.render(scenes[index % len(scenes)]) and None
+
+
+def measure(what: str, object_: str, photos: Path | None, images: int, repeats: int) -> list[float]:
+    """Images per second of each repeat, after a round that fills the caches."""
+    kind, _, backend = what.partition(" ")
+    if kind == "plain":
+        image = plain_pyrender(object_, photos)
+    else:
+        image = (whole_path if kind == "generate" else only_render)(backend, object_, photos)
+    for index in range(max(10, images // 4)):
+        image(index)
+    rates = []
+    for repeat in range(1, repeats + 1):
+        start = time.perf_counter()
+        for index in range(images):
+            image(repeat * images + index)
+        rates.append(images / (time.perf_counter() - start))
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--object", default="glue_tube")
+    parser.add_argument("--backgrounds", type=Path)
+    chosen = parser.parse_args()
+    rows = ["plain", *(f"{kind} {backend}" for kind in ("render", "generate") for backend in BACKENDS)]
+    print(f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, {chosen.repeats} repeats, one core, {chosen.object}")
+    print(f"{'':20} {'images/s':>9} {'ms':>7} {'least':>7} {'most':>7} {'x plain':>8}")
+    base = 0.0
+    for row in rows:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            rates = pool.submit(
+                measure,
+                row,
+                str(ASSETS / chosen.object),
+                chosen.backgrounds,
+                chosen.images,
+                chosen.repeats,
+            ).result()
+        middle = statistics.median(rates)
+        base = base or middle
+        ms = 1000 / middle
+        print(
+            f"{row:20} {middle:9.1f} {ms:7.1f} {min(rates):7.1f} {max(rates):7.1f} {middle / base:8.1f}"
+        )
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

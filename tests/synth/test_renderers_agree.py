@@ -1,0 +1,171 @@
+"""The renderers show the same scenes alike: same masks, depths, visibilities, and nearly the same colours."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from synth.assets import ASSETS, load_object
+from synth.background import photo_names
+from synth.config import SynthConfig
+from synth.instance import Library
+from synth.labels import make_labels
+from synth.render import Renderer, open_renderer
+from synth.render import fast as fast_renderer
+from synth.render.base import BACKENDS
+from synth.sample import sample_scene
+from synth.types import Look, RenderResult, SceneSpec
+
+SCENES = 50
+Scenes = Callable[..., SceneSpec]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One scene through the reference and the fast renderer, and the visibilities of its keypoints."""
+
+    scene: SceneSpec
+    reference: RenderResult
+    fast: RenderResult
+    v: tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
+    pool = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    cv2.imwrite(str(pool / "blobs.png"), cv2.resize(noise, (800, 600), interpolation=cv2.INTER_CUBIC))
+    assets = [load_object(str(ASSETS / name)) for name in ("glue_tube", "sailboat", "chessboard")]
+    renderers = [open_renderer(Library(tuple(assets)), pool, backend) for backend in ("pyrender", "fast")]
+    found = []
+    for index in range(SCENES):
+        library = Library((assets[index % len(assets)],), photo_names(pool))
+        scene = sample_scene(SynthConfig(), library, 3, index)
+        results = [renderer.render(scene) for renderer in renderers]
+        labels = [make_labels(scene, library, result) for result in results]
+        found.append(Pair(scene, *results, (labels[0].keypoints[..., 2], labels[1].keypoints[..., 2])))
+    for renderer in renderers:
+        renderer.close()
+    return found
+
+
+def test_masks_agree(pairs: list[Pair]) -> None:
+    overlaps = []
+    for pair in pairs:
+        for n in range(1, len(pair.scene.objects) + 1):
+            a, b = pair.reference.instance_id == n, pair.fast.instance_id == n
+            if a.any() or b.any():
+                overlaps.append((a & b).sum() / (a | b).sum())
+    print(f"\n{len(overlaps)} masks: mean IoU {np.mean(overlaps):.5f}, least {min(overlaps):.5f}")
+    assert np.mean(overlaps) >= 0.995
+    assert min(overlaps) >= 0.95
+
+
+def test_depths_agree(pairs: list[Pair]) -> None:
+    whole = [np.abs(p.fast.depth_m / p.reference.depth_m - 1) for p in pairs]
+    things = [e[p.reference.instance_id > 0] for e, p in zip(whole, pairs, strict=True) if p.scene.objects]
+    assert np.median([np.median(e) for e in whole]) <= 1e-3
+    assert max(float(np.median(e)) for e in things) <= 1e-3
+
+
+def test_visibilities_agree(pairs: list[Pair]) -> None:
+    assert all(a.shape == b.shape for a, b in (pair.v for pair in pairs))
+    equal = np.concatenate([(a == b).ravel() for a, b in (pair.v for pair in pairs)])
+    assert equal.size > 300
+    assert equal.mean() >= 0.99
+
+
+def test_unoccluded_areas_agree(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        assert pair.fast.unoccluded_px == pytest.approx(pair.reference.unoccluded_px, rel=0.01, abs=3)
+
+
+def test_colours_agree(pairs: list[Pair]) -> None:
+    whole = [np.abs(p.fast.rgb.astype(int) - p.reference.rgb) for p in pairs]
+    things = [e[p.reference.instance_id > 0] for e, p in zip(whole, pairs, strict=True)]
+    of_things = np.concatenate(things)
+    print(f"\nmean difference of 255: images {np.mean(whole):.2f}, objects {of_things.mean():.2f}")
+    assert np.mean(whole) <= 2
+    assert of_things.mean() <= 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_open_mesh_shows_its_inside(box_library: Library, box_scene: Scenes, backend: str) -> None:
+    box = box_library.objects[0]
+    (part,) = box.meshes[0]
+    towards_camera = part.vertices[part.faces].mean(1) @ [0.0, -1.0, 0.0] > 0.04
+    opened = replace(part, faces=part.faces[~towards_camera])
+    assert len(opened.faces) < len(part.faces)
+    library = Library((replace(box, meshes=((opened,),)),))
+    results = []
+    for each in (box_library, library):
+        renderer = open_renderer(each, backend=backend)
+        results.append(renderer.render(box_scene()))
+        renderer.close()
+    whole, inside = results
+    assert (whole.instance_id == inside.instance_id).all()
+    assert (whole.depth_m[whole.instance_id > 0] < inside.depth_m[whole.instance_id > 0] - 0.01).any()
+
+
+# --- what only the fast renderer could get wrong ---------------------------------------------------------
+
+
+@pytest.fixture
+def fast(box_library: Library) -> Iterator[Renderer]:
+    opened = open_renderer(box_library, backend="fast")
+    yield opened
+    opened.close()
+
+
+def test_image_sizes_may_change_from_scene_to_scene(
+    box_library: Library, small_config: SynthConfig, box_scene: Scenes, fast: Renderer
+) -> None:
+    small, large = sample_scene(small_config, box_library, 0, 1), box_scene()
+    first = fast.render(small)
+    assert fast.render(large).rgb.shape == (240, 320, 3)
+    again = fast.render(small)
+    assert (first.rgb == again.rgb).all()
+    assert (first.depth_m == again.depth_m).all()
+
+
+def test_nothing_is_left_over_from_the_scene_before(
+    box_library: Library, small_config: SynthConfig, fast: Renderer
+) -> None:
+    scenes = [sample_scene(small_config, box_library, 4, index) for index in range(30)]
+    forwards = [fast.render(scene).rgb for scene in scenes]
+    backwards = [fast.render(scene).rgb for scene in reversed(scenes)]
+    assert all((a == b).all() for a, b in zip(forwards, reversed(backwards), strict=True))
+
+
+def test_textures_that_were_dropped_come_back_alike(
+    box_library: Library, small_config: SynthConfig, fast: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = [sample_scene(small_config, box_library, 2, index) for index in range(4)]
+    kept = [fast.render(scene).rgb for scene in scenes]
+    monkeypatch.setattr(fast_renderer, "TEXTURES_KEPT", 0)
+    for scene, before in zip(scenes, kept, strict=True):
+        assert (fast.render(scene).rgb == before).all()
+
+
+def test_faces_towards_the_light_do_not_shade_themselves(box_scene: Scenes, fast: Renderer) -> None:
+    scene = box_scene(ambient=0.0)
+    (light,) = scene.lights
+    tilted = replace(scene, lights=(replace(light, direction=(0.48, -0.64, 0.6)),))
+    (box,) = tilted.objects
+    rgb = fast.render(replace(tilted, objects=(replace(box, looks={"box": Look(roughness=1.0)}),))).rgb
+    inside = cv2.erode((fast.render(tilted).instance_id == 1).astype(np.uint8), np.ones((9, 9))) > 0
+    levels = np.bincount(rgb[inside][:, 1], minlength=256)
+    assert (np.sort(levels)[::-1][:24].sum() / levels.sum()) > 0.95
+
+
+def test_edges_are_smooth(box_scene: Scenes, fast: Renderer) -> None:
+    scene = box_scene()
+    result = fast.render(scene)
+    edge = cv2.Canny(np.where(result.instance_id > 0, 255, 0).astype(np.uint8), 50, 150) > 0
+    empty = fast.render(replace(scene, objects=())).rgb.astype(int)
+    whole = np.abs(result.rgb.astype(int) - empty).sum(2)
+    partly = (whole[edge] > 10) & (whole[edge] < 0.8 * np.median(whole[result.instance_id > 0]))
+    assert partly.mean() > 0.2
