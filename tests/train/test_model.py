@@ -287,3 +287,15 @@ def test_evaluation_does_not_need_targets_or_decode_at_box_size(tiny_config: Tra
     assert isinstance(model, KeypointDetector)
     with torch.no_grad():
         assert len(model([torch.rand(3, 64, 64), torch.rand(3, 96, 64)])) == 2
+
+
+def test_refining_keeps_boxes_the_head_agrees_with_and_merges_doubles(tiny_config: TrainConfig) -> None:
+    model = build_model(light(tiny_config), 2, 2).eval()
+    torch.nn.init.zeros_(model.roi_heads.box_predictor.bbox_pred.weight)
+    torch.nn.init.zeros_(model.roi_heads.box_predictor.bbox_pred.bias)
+    features = model.backbone(torch.rand(1, 3, 96, 128))
+    boxes = torch.tensor([[10.0, 10, 60, 50], [11.0, 10, 60, 51], [70.0, 20, 130, 90]])
+    scores, labels = torch.tensor([0.6, 0.9, 0.5]), torch.ones(3, dtype=torch.int64)
+    refined, kept, _ = model._refine(features, [boxes], [scores], [labels], [(96, 128)])
+    torch.testing.assert_close(refined[0], torch.tensor([[11.0, 10, 60, 51], [70.0, 20, 128, 90]]))
+    torch.testing.assert_close(kept[0], torch.tensor([0.9, 0.5]))
