@@ -6,15 +6,12 @@ pixel shows. Only the last touches more than the region of things. Meshes, textu
 stay resident.
 """
 
-import itertools
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("LP_NUM_THREADS", "1")
 
 import cv2
 import moderngl
@@ -22,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.background import surface
-from synth.errors import EnvironmentProblem
 from synth.geometry import apply
 from synth.instance import Library, joint_transform
 from synth.render.base import (
@@ -36,6 +32,7 @@ from synth.render.base import (
     shadow_region,
     varied_color,
 )
+from synth.render.device import GL_SRGB8, Geometry, Targets, load_program, open_context, set_uniforms
 from synth.render.projection import (
     Rect,
     background_depth,
@@ -49,9 +46,8 @@ from synth.render.projection import (
     union,
     widened,
 )
-from synth.types import Array, Light, Look, ObjectInstance, Part, RenderResult, SceneSpec
+from synth.types import Array, Light, Look, ObjectInstance, RenderResult, SceneSpec
 
-SHADERS = Path(__file__).parent / "shaders"
 SHADOW_MAP_PX = 1024
 CELLS = (32, 24)
 """Of the grid over the image: columns and rows."""
@@ -59,49 +55,24 @@ TEXTURES_KEPT = 96
 FILL_DISTANCE = 20.0
 """Fill lights stand at this many radii of the lit things."""
 SUNK = 1e-4
-"""What lies below the ground by at most this share of the things' radius still shows, so that flat things do."""
+"""How far below the ground things still show, as a share of their radius: flat things lie right on it."""
 EVERYTHING = 1e9
 """Metres below the ground that show where there is no ground."""
 NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
-GL_CLIP_DISTANCE0, GL_SRGB8 = 0x3000, 0x8C41
+GL_CLIP_DISTANCE0 = 0x3000
 FRAME_BYTES = 2048
 FRAME, SHADOWS, BASE, SURFACES, MATERIALS = 0, 0, 1, 2, 3
 """Binding points of textures and of the uniform block."""
 
 
-class _Geometry:
-    """A part's vertices on the device. corners: (8, 3) of its bounding box, in its frame."""
-
-    def __init__(self, gl: moderngl.Context, part: Part) -> None:
-        uv = np.zeros((len(part.vertices), 2)) if part.uv is None else part.uv
-        rows = np.column_stack([part.vertices, part.normals, uv]).astype("f4")
-        self._gl = gl
-        self._vertices = gl.buffer(rows.tobytes())
-        self._indices = gl.buffer(part.faces.astype("u4").tobytes())
-        self._arrays: dict[int, moderngl.VertexArray] = {}
-        bounds = zip(part.vertices.min(0), part.vertices.max(0), strict=True)
-        self.corners = np.array(list(itertools.product(*bounds)))
-
-    def draw(self, program: moderngl.Program) -> None:
-        if program.glo not in self._arrays:
-            content = [(self._vertices, "3f 3f 2f", "in_position", "in_normal", "in_uv")]
-            self._arrays[program.glo] = self._gl.vertex_array(
-                program, content, self._indices, skip_errors=True
-            )
-        self._arrays[program.glo].render()
-
-    def release(self) -> None:
-        for array in self._arrays.values():
-            array.release()
-        self._vertices.release()
-        self._indices.release()
-
-
 @dataclass(frozen=True)
 class _Draw:
-    """One part in the scene. id: n for parts of the n-th object (from 1), 0 for distractors."""
+    """One part in the scene. id: n for parts of the n-th object (from 1), 0 for distractors.
 
-    geometry: _Geometry
+    color: factor of the texture; look: how the texture is varied.
+    """
+
+    geometry: Geometry
     T_world_from_part: Array
     id: int
     color: tuple[float, float, float]
@@ -114,7 +85,10 @@ class _Draw:
 
 @dataclass(frozen=True)
 class _View:
-    """What one picture's passes share. centre, radius: of a sphere around the things; sunk: see SUNK, metres."""
+    """What one picture's passes share.
+
+    centre, radius: of a sphere around the things. sunk: metres below the ground that still show.
+    """
 
     scene: SceneSpec
     draws: tuple[_Draw, ...]
@@ -133,44 +107,18 @@ class _View:
         return shadow_on_ground(draw.corners_world(), np.array(self.key.direction), margin)
 
 
-class _Targets:
-    """Framebuffers of one image size, and the texture of a photo that fills the image."""
-
-    def __init__(self, gl: moderngl.Context, size: tuple[int, int]) -> None:
-        self.size = size
-        self.samples = gl.texture(size, 4, samples=4, dtype="u4")
-        self.surfaces = gl.framebuffer([self.samples], gl.depth_renderbuffer(size, samples=4))
-        self.traces = gl.framebuffer([gl.texture(size, 2, dtype="f4")], gl.depth_renderbuffer(size))
-        self.image = gl.framebuffer([gl.renderbuffer(size, 4)])
-        self.photo = gl.texture(size, 3, internal_format=GL_SRGB8)
-
-    def release(self) -> None:
-        for target in (self.surfaces, self.traces, self.image):
-            for attachment in (*target.color_attachments, target.depth_attachment):
-                if attachment is not None:
-                    attachment.release()
-            target.release()
-        self.photo.release()
-
-
 class FastRenderer:
     """See synth.render.base.Renderer."""
 
-    _targets: _Targets
+    _targets: Targets
 
     def __init__(self, library: Library, photos: Path | None) -> None:
         self._library = library
         self._photos = photos
-        try:
-            self._gl = moderngl.create_context(standalone=True, backend="egl", libegl="libEGL.so.1")
-        except Exception as error:
-            raise EnvironmentProblem(
-                f"no OpenGL context through EGL ({type(error).__name__}: {error}); "
-                "install libegl1, libgl1 and libgl1-mesa-dri, or a GPU driver with EGL"
-            ) from error
-        self._programs: dict[tuple[str, str], moderngl.Program] = {}
+        self._gl = open_context()
+        self._programs: dict[tuple[str | int, ...], moderngl.Program] = {}
         self._images: dict[int, moderngl.VertexArray] = {}
-        self._geometries: dict[tuple[str, int, int], _Geometry] = {}
+        self._geometries: dict[tuple[str, int, int], Geometry] = {}
         self._textures: OrderedDict[Hashable, moderngl.Texture] = OrderedDict()
         with self._gl:
             self._gl.enable_direct(GL_CLIP_DISTANCE0)
@@ -181,7 +129,7 @@ class FastRenderer:
             self._cells = self._gl.buffer(grid(*CELLS).tobytes())
             self._frame = self._gl.buffer(reserve=FRAME_BYTES)
             self._frame.bind_to_uniform_block(FRAME)
-            self._targets = _Targets(self._gl, (64, 64))
+            self._targets = Targets(self._gl, (64, 64))
 
     def close(self) -> None:
         self._gl.release()
@@ -191,8 +139,8 @@ class FastRenderer:
             size = scene.camera.width_px, scene.camera.height_px
             if size != self._targets.size:
                 self._targets.release()
-                self._targets = _Targets(self._gl, size)
-            passing = [_Geometry(self._gl, distractor_part(d)) for d in scene.distractors]
+                self._targets = Targets(self._gl, size)
+            passing = [Geometry(self._gl, distractor_part(d)) for d in scene.distractors]
             result = self._render(scene, self._view(scene, passing))
             for geometry in passing:
                 geometry.release()
@@ -229,7 +177,7 @@ class FastRenderer:
 
     # --- what is drawn -------------------------------------------------------------------------------
 
-    def _view(self, scene: SceneSpec, distractors: Sequence[_Geometry]) -> _View:
+    def _view(self, scene: SceneSpec, distractors: Sequence[Geometry]) -> _View:
         centre, radius = shadow_region(scene, self._library)
         draws = [*self._object_draws(scene), *self._distractor_draws(scene, distractors)]
         eye = scene.camera.T_world_from_camera[:3, 3]
@@ -256,16 +204,17 @@ class FastRenderer:
             for p, part in enumerate(asset.meshes[instance.mesh]):
                 place = (asset.name, instance.mesh, p)
                 if place not in self._geometries:
-                    self._geometries[place] = _Geometry(self._gl, part)
+                    self._geometries[place] = Geometry(self._gl, part)
                 look = instance.looks[part.name]
-                texture = chosen_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
+                image = chosen_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
+                texture = None if image is None else self._texture(id(image), partial(np.asarray, image))
                 yield _Draw(
                     geometry=self._geometries[place],
                     T_world_from_part=shaped @ self._jointed(instance, part.name),
                     id=n,
                     color=varied_color(part, look),
-                    texture=None if texture is None else self._texture(id(texture), lambda t=texture: t),
-                    look=look,
+                    texture=texture,
+                    look=look if texture else replace(look, hue=0.0, saturation=1.0, value=1.0),
                 )
 
     def _jointed(self, instance: ObjectInstance, part: str) -> Array:
@@ -275,7 +224,7 @@ class FastRenderer:
                 T = joint_transform(asset, joint.name, instance.joints[joint.name]) @ T
         return T
 
-    def _distractor_draws(self, scene: SceneSpec, geometries: Sequence[_Geometry]) -> Iterator[_Draw]:
+    def _distractor_draws(self, scene: SceneSpec, geometries: Sequence[Geometry]) -> Iterator[_Draw]:
         for d, geometry in zip(scene.distractors, geometries, strict=True):
             texture = self._surface(d.surface, d.surface_seed)
             look = Look(roughness=d.roughness, metallic=d.metallic)
@@ -287,7 +236,7 @@ class FastRenderer:
     def _texture(
         self, key: Hashable, load: Callable[[], NDArray[np.uint8]], format_: int | None = None
     ) -> moderngl.Texture:
-        """The resident texture of `key`, a procedural surface or the id of an array that the library holds."""
+        """The texture of `key`: of a procedural surface, or the id of an array that the library holds."""
         if key not in self._textures:
             image = load()
             data = np.ascontiguousarray(image).tobytes()
@@ -305,7 +254,7 @@ class FastRenderer:
         self._draw_traces(view, view.draws, view.clip_from_world_for_key, EVERYTHING)
 
     def _trace(self, view: _View, rect: Rect, draws: Sequence[_Draw], sunk: float) -> NDArray[np.float32]:
-        """(h, w, 2) depth in metres and id of what is nearest in each of the rect's pixels; 0, 0 = nothing."""
+        """(h, w, 2) depth in metres and id of what is nearest in each pixel of the rect; 0, 0 = nothing."""
         target = self._targets.traces
         target.clear(viewport=rect)
         target.scissor = rect
@@ -320,7 +269,7 @@ class FastRenderer:
         for draw in draws:
             T = draw.T_world_from_part
             above = T[2] + [0.0, 0.0, 0.0, sunk]
-            _set(program, clip_from_part=clip @ T, above_ground=above, id=float(draw.id))
+            set_uniforms(program, clip_from_part=clip @ T, above_ground=above, id=float(draw.id))
             draw.geometry.draw(program)
 
     def _lay_surfaces(self, view: _View, rect: Rect) -> None:
@@ -335,7 +284,7 @@ class FastRenderer:
             program = self._program("surface", view, "TEXTURED" if draw.texture else "")
             if draw.texture:
                 draw.texture.use(BASE)
-            _set(
+            set_uniforms(
                 program,
                 clip_from_part=view.clip_from_world @ T,
                 normal_from_part=np.linalg.inv(T[:3, :3]).T,
@@ -345,7 +294,7 @@ class FastRenderer:
             draw.geometry.draw(program)
 
     def _compose(self, view: _View, laid: bool) -> NDArray[np.uint8]:
-        """(H, W, 3) sRGB: the background, shaded where it is the ground, with the painted things before it."""
+        """(H, W, 3) sRGB: the background and, where they are laid, the things before it."""
         background, targets = view.scene.background, self._targets
         texture = targets.photo
         if background.kind == "photo":
@@ -363,7 +312,7 @@ class FastRenderer:
         targets.image.use()
         self._fill(view, ~things & ~shadows, *flags)
         self._fill(view, shadows, *flags, "SHADOW")
-        if things.any():
+        if laid:
             materials = self._materials(view.draws)
             self._fill(view, things, *flags, "SHADOW", "THINGS")
             materials.release()
@@ -375,7 +324,7 @@ class FastRenderer:
         """What image.frag knows of each part, in use."""
         rows = []
         for draw in draws:
-            look = draw.look if draw.texture else Look(roughness=draw.look.roughness, metallic=draw.look.metallic)
+            look = draw.look
             hue = round(look.hue * 256) / 256
             rows += [*draw.color, max(look.roughness, 0.04), hue, look.saturation, look.value, look.metallic]
         texture = self._gl.texture((2, len(draws)), 4, np.array(rows, "f4").tobytes(), dtype="f4")
@@ -385,8 +334,10 @@ class FastRenderer:
 
     def _fill(self, view: _View, cells: NDArray[np.bool_], *flags: str) -> None:
         """Draws the cells of the image with the variant of image.frag that `flags` name."""
+        if not cells.any():
+            return
         program, background = self._program("image", view, *flags), view.scene.background
-        _set(
+        set_uniforms(
             program,
             image_size=self._targets.size,
             mirror=-1.0 if background.flip else 1.0,
@@ -401,23 +352,20 @@ class FastRenderer:
 
     def _program(self, name: str, view: _View, *flags: str) -> moderngl.Program:
         """The program of shaders name.vert and name.frag, compiled with what `flags` name."""
-        columns, rows = CELLS
-        constants = {"FILLS": max(1, len(view.fills())), "COLUMNS": columns, "ROWS": rows}
-        constants |= {flag: 1 for flag in flags if flag}
-        defines = "".join(f"#define {key} {value}\n" for key, value in constants.items())
-        if (name, defines) not in self._programs:
-            shared = (
-                "#version 330\n#extension GL_ARB_shading_language_packing : require\n"
-                + defines
-                + (SHADERS / "frame.glsl").read_text()
-            )
-            program = self._gl.program(
-                vertex_shader=shared + (SHADERS / f"{name}.vert").read_text(),
-                fragment_shader=shared + (SHADERS / f"{name}.frag").read_text(),
-            )
-            _set(program, shadow_map=SHADOWS, base_texture=BASE, surfaces=SURFACES, materials=MATERIALS)
-            self._programs[name, defines] = program
-        return self._programs[name, defines]
+        fills = max(1, len(view.fills()))
+        variant: tuple[str | int, ...] = (name, fills, *flags)
+        if variant not in self._programs:
+            constants = {"FILLS": fills, "COLUMNS": CELLS[0], "ROWS": CELLS[1]}
+            program = load_program(self._gl, name, constants | {flag: 1 for flag in flags if flag})
+            units = {
+                "shadow_map": SHADOWS,
+                "base_texture": BASE,
+                "surfaces": SURFACES,
+                "materials": MATERIALS,
+            }
+            set_uniforms(program, **units)
+            self._programs[variant] = program
+        return self._programs[variant]
 
     def _set_frame(self, view: _View) -> None:
         """Writes the uniform block that frame.glsl describes."""
@@ -426,7 +374,7 @@ class FastRenderer:
         ray = np.eye(4)
         ray[:3, :3] = ray_from_pixel(scene.camera)
         fills = view.fills() or [NO_KEY]
-        rows = [
+        rows: list[Any] = [
             (from_clip @ view.clip_from_world_for_key).T,
             ray.T,
             [*scene.camera.T_world_from_camera[:3, 3], scene.ambient],
@@ -436,11 +384,3 @@ class FastRenderer:
             *([*(np.array(f.color) * f.irradiance * np.pi * distance**2), 0.0] for f in fills),
         ]
         self._frame.write(np.vstack(rows).astype("f4").tobytes())
-
-
-def _set(program: moderngl.Program, **values: Any) -> None:
-    """Writes uniforms; what this variant of the program does not use is left out. Matrices: row-major."""
-    for name, value in values.items():
-        uniform = program.get(name, None)
-        if uniform is not None:
-            uniform.write(np.asarray(value, dtype="i4" if isinstance(value, int) else "f4").T.tobytes())

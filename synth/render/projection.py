@@ -22,12 +22,12 @@ Rect = tuple[int, int, int, int]
 def clip_from_world(camera: Camera, near: float, far: float) -> Array:
     """(4, 4) projection of world points onto clip space."""
     size = np.array([[2.0 / camera.width_px], [2.0 / camera.height_px]])
-    P = np.zeros((4, 4))
-    P[:2, :3] = size * camera.K[:2]
-    P[:2, 2] -= 1.0
-    P[2, 2:] = (far + near) / (far - near), -2 * far * near / (far - near)
-    P[3, 2] = 1.0
-    return P @ inverse(camera.T_world_from_camera)
+    clip = np.zeros((4, 4))
+    clip[:2, :3] = size * camera.K[:2]
+    clip[:2, 2] -= 1.0
+    clip[2, 2:] = (far + near) / (far - near), -2 * far * near / (far - near)
+    clip[3, 2] = 1.0
+    return clip @ inverse(camera.T_world_from_camera)
 
 
 def clip_from_world_for_light(towards: Array, centre: Array, radius: float) -> Array:
@@ -44,10 +44,13 @@ def ray_from_pixel(camera: Camera) -> Array:
 def background_depth(scene: SceneSpec) -> NDArray[np.float32]:
     """(H, W) metres along the camera's z of the ground, as far as it reaches, and of the wall behind."""
     camera = scene.camera
-    M = ray_from_pixel(camera)
+    rays = ray_from_pixel(camera)
     x = np.arange(camera.width_px) + 0.5
     y = (np.arange(camera.height_px) + 0.5)[:, None]
-    ray = [(M[i, 0] * x).astype(np.float32) + (M[i, 1] * y + M[i, 2]).astype(np.float32) for i in range(3)]
+    ray = [
+        (rays[i, 0] * x).astype(np.float32) + (rays[i, 1] * y + rays[i, 2]).astype(np.float32)
+        for i in range(3)
+    ]
     depth = BACKDROP_REACH * reach(scene) / np.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
     if scene.background.on_plane:
         height = camera.T_world_from_camera[2, 3]
@@ -56,7 +59,7 @@ def background_depth(scene: SceneSpec) -> NDArray[np.float32]:
 
 
 def bounds(camera: Camera, points_world: Array) -> Rect | None:
-    """Pixels that the convex hull of points (N, 3) may touch; None = none, the whole image if some lie behind."""
+    """Pixels that the hull of points (N, 3) may touch; None = none. The whole image if one lies behind."""
     if len(points_world) == 0:
         return None
     uv, depth = project(camera, points_world)
@@ -90,7 +93,7 @@ def widened(rect: Rect, size: tuple[int, int], cells: tuple[int, int]) -> Rect:
 
 
 def shadow_on_ground(points_world: Array, towards: Array, margin: float) -> Array:
-    """(4 N, 3) points on the ground whose hull holds the shadow of the hull of points (N, 3), and `margin`."""
+    """(4 N, 3) points on the ground; their hull holds the shadow of that of points (N, 3), and `margin`."""
     drop = np.maximum(points_world[:, 2], 0.0) / max(towards[2], 0.05)
     flat = points_world - towards * drop[:, None]
     flat[:, 2] = 0.0

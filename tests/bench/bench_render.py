@@ -61,7 +61,7 @@ def plain_pyrender(object_: str, photos: Path | None) -> Callable[[int], None]:
     def image(index: int) -> None:
         for n, node in enumerate(things):
             place = np.eye(4)
-            place[:3, 3] = *rng.uniform(-0.2, 0.2, 2) + [0.5 * n - 0.25, 0.0], 0.2
+            place[:3, 3] = rng.uniform(-0.2, 0.2) + 0.5 * n - 0.25, rng.uniform(-0.2, 0.2), 0.2
             scene.set_pose(node, place)
         rgb, depth = renderer.render(scene, pyrender.RenderFlags.SHADOWS_DIRECTIONAL)
         seg, _ = renderer.render(scene, pyrender.RenderFlags.SEG, colors)
@@ -142,9 +142,7 @@ def main() -> None:
         middle = statistics.median(rates)
         base = base or middle
         ms = 1000 / middle
-        print(
-            f"{row:20} {middle:9.1f} {ms:7.1f} {min(rates):7.1f} {max(rates):7.1f} {middle / base:8.1f}"
-        )
+        print(f"{row:20} {middle:9.1f} {ms:7.1f} {min(rates):7.1f} {max(rates):7.1f} {middle / base:8.1f}")
         sys.stdout.flush()
 
 

@@ -1,0 +1,94 @@
+"""What the fast renderer keeps on the graphics device: context, meshes, framebuffers, programs."""
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("LP_NUM_THREADS", "1")
+
+import moderngl
+import numpy as np
+
+from synth.errors import EnvironmentProblem
+from synth.types import Part
+
+SHADERS = Path(__file__).parent / "shaders"
+GL_SRGB8 = 0x8C41
+EGL: dict[str, Any] = {"backend": "egl", "libegl": "libEGL.so.1"}
+
+
+def open_context() -> moderngl.Context:
+    """A context of its own through EGL. Raises EnvironmentProblem when none can be made."""
+    try:
+        return moderngl.create_context(standalone=True, **EGL)
+    except Exception as error:
+        raise EnvironmentProblem(
+            f"no OpenGL context through EGL ({type(error).__name__}: {error}); "
+            "install libegl1, libgl1 and libgl1-mesa-dri, or a GPU driver with EGL"
+        ) from error
+
+
+class Geometry:
+    """A part's vertices on the device. corners: (8, 3) of its bounding box, in its frame."""
+
+    def __init__(self, gl: moderngl.Context, part: Part) -> None:
+        uv = np.zeros((len(part.vertices), 2)) if part.uv is None else part.uv
+        rows = np.column_stack([part.vertices, part.normals, uv]).astype("f4")
+        self._gl = gl
+        self._vertices = gl.buffer(rows.tobytes())
+        self._indices = gl.buffer(part.faces.astype("u4").tobytes())
+        self._arrays: dict[int, moderngl.VertexArray] = {}
+        bounds = zip(part.vertices.min(0), part.vertices.max(0), strict=True)
+        self.corners = np.array(list(itertools.product(*bounds)))
+
+    def draw(self, program: moderngl.Program) -> None:
+        if program.glo not in self._arrays:
+            content = [(self._vertices, "3f 3f 2f", "in_position", "in_normal", "in_uv")]
+            self._arrays[program.glo] = self._gl.vertex_array(
+                program, content, self._indices, skip_errors=True
+            )
+        self._arrays[program.glo].render()
+
+    def release(self) -> None:
+        for array in self._arrays.values():
+            array.release()
+        self._vertices.release()
+        self._indices.release()
+
+
+class Targets:
+    """Framebuffers of one image size, width and height, and the texture of a photo that fills the image."""
+
+    def __init__(self, gl: moderngl.Context, size: tuple[int, int]) -> None:
+        self.size = size
+        self.samples = gl.texture(size, 4, samples=4, dtype="u4")
+        self.surfaces = gl.framebuffer([self.samples], gl.depth_renderbuffer(size, samples=4))
+        self.traces = gl.framebuffer([gl.texture(size, 2, dtype="f4")], gl.depth_renderbuffer(size))
+        self.image = gl.framebuffer([gl.renderbuffer(size, 4)])
+        self.photo = gl.texture(size, 3, internal_format=GL_SRGB8)
+
+    def release(self) -> None:
+        for target in (self.surfaces, self.traces, self.image):
+            for attachment in (*target.color_attachments, target.depth_attachment):
+                if attachment is not None:
+                    attachment.release()
+            target.release()
+        self.photo.release()
+
+
+def load_program(gl: moderngl.Context, name: str, constants: dict[str, int]) -> moderngl.Program:
+    """Compiles shaders/name.vert and name.frag with the constants that they know by name."""
+    head = "#version 330\n#extension GL_ARB_shading_language_packing : require\n"
+    head += "".join(f"#define {key} {value}\n" for key, value in constants.items())
+    head += (SHADERS / "frame.glsl").read_text()
+    vertex, fragment = ((SHADERS / f"{name}.{stage}").read_text() for stage in ("vert", "frag"))
+    return gl.program(vertex_shader=head + vertex, fragment_shader=head + fragment)
+
+
+def set_uniforms(program: moderngl.Program, **values: Any) -> None:
+    """Writes numbers, vectors and row-major matrices; names that this program does not use are left out."""
+    for name, value in values.items():
+        uniform = program.get(name, None)
+        if isinstance(uniform, moderngl.Uniform):
+            uniform.write(np.asarray(value, dtype="i4" if isinstance(value, int) else "f4").T.tobytes())
