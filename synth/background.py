@@ -68,7 +68,7 @@ def crop_photo(
     return np.ascontiguousarray(cv2.resize(part, (width_px, height_px), interpolation=shrink), dtype=np.uint8)
 
 
-@lru_cache(maxsize=96)
+@lru_cache(maxsize=256)
 def surface(kind: str, seed: int) -> Image:
     """(SURFACE_PX, SURFACE_PX, 3) uint8 sRGB of a procedural surface that tiles."""
     rng = np.random.default_rng([seed, SURFACES.index(kind)])

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from synth.config import RENDERERS
+
 console = Console(soft_wrap=True)
 
 
@@ -22,12 +24,22 @@ console = Console(soft_wrap=True)
     show_default=True,
     help="Folder of photos, `default` for the pool `meshmark fetch` keeps, `none` for surfaces only.",
 )
-def render(object_: str, n: int, config: str, out: Path, seed: int, workers: int, backgrounds: str) -> None:
+@click.option("--renderer", default=RENDERERS[0], show_default=True, type=click.Choice(RENDERERS))
+def render(
+    object_: str,
+    n: int,
+    config: str,
+    out: Path,
+    seed: int,
+    workers: int,
+    backgrounds: str,
+    renderer: str,
+) -> None:
     """Render a labelled data set, or top one up to N images."""
     from synth.config import load_config
     from synth.generate import RenderJob, generate
 
-    job = RenderJob(object_, load_config(config), background_folder(backgrounds), seed)
+    job = RenderJob(object_, load_config(config), background_folder(backgrounds), seed, renderer)
     new = generate(job, out, n, workers or os.cpu_count() or 1)
     console.print(f"{out}: {new} images rendered, {max(n, 0)} asked for")
 

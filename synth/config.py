@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from synth.errors import ConfigError
 from synth.yaml import describe, read_yaml
 
+RENDERERS = ("fast", "pyrender")
+"""Backends of synth.render, the default first: equal labels; pyrender is the slow reference."""
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "synth"
 
 Range = Annotated[tuple[float, float], Field(description="low, high")]

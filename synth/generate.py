@@ -23,7 +23,7 @@ import numpy as np
 from synth.assets import load_object
 from synth.background import photo_names
 from synth.coco import Annotation, Category, ImageLabels, write_coco
-from synth.config import SynthConfig
+from synth.config import RENDERERS, SynthConfig
 from synth.errors import DataError, EnvironmentProblem
 from synth.files import write_bytes, write_text
 from synth.instance import Library
@@ -37,7 +37,7 @@ from synth.types import Labels, SceneSpec
 
 MANIFEST, SCENES, ANNOTATIONS = "manifest.json", "scenes.jsonl", "annotations.json"
 FORMAT = 1
-VERSIONS = ("numpy", "opencv-python-headless", "pyrender2", "trimesh")
+VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "pyrender2", "trimesh")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class RenderJob:
     config: SynthConfig
     backgrounds: Path | None
     seed: int
+    renderer: str = RENDERERS[0]
 
     def library(self) -> Library:
         photos = photo_names(self.backgrounds) if self.backgrounds else ()
@@ -115,6 +116,7 @@ def make_manifest(job: RenderJob, library: Library) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "seed": job.seed,
+        "renderer": job.renderer,
         "objects": {asset.name: asset.hashes for asset in library.objects},
         "backgrounds": pool,
         "config": job.config.model_dump(mode="json"),
@@ -199,7 +201,7 @@ class _Worker:
     def __init__(self, job: RenderJob, out: Path) -> None:
         self._job, self._out = job, out
         self._library = job.library()
-        self._renderer = open_renderer(self._library, job.backgrounds)
+        self._renderer = open_renderer(self._library, job.backgrounds, job.renderer)
 
     def run(self, index: int) -> bytes:
         jpeg, scene, labels = render_image(self._job, self._library, self._renderer, index)

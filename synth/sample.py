@@ -35,7 +35,7 @@ from synth.types import (
 )
 
 SHAPES = ("box", "cylinder", "sphere", "capsule", "cone")
-SURFACE_SEEDS = 64
+SURFACE_SEEDS = 32
 """Procedural surfaces come from this many seeds a kind, so that a worker can keep them."""
 Rng = np.random.Generator
 

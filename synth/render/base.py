@@ -10,11 +10,11 @@ import trimesh
 from numpy.typing import NDArray
 
 from synth.background import crop_photo, load_photo, surface
+from synth.config import RENDERERS
 from synth.geometry import apply, rays
 from synth.instance import Library, hull_world, outline
 from synth.types import Array, Distractor, Look, MaterialRange, Part, RenderResult, SceneSpec
 
-BACKENDS = ("pyrender", "fast")
 BACKDROP_CELLS = (32, 24)
 BACKDROP_REACH = 5.0
 """The ground ends at this multiple of the camera's distance from the world's origin."""
@@ -30,8 +30,9 @@ class Renderer(Protocol):
         """Frees the context."""
 
 
-def open_renderer(library: Library, photos: Path | None = None, backend: str = "pyrender") -> Renderer:
-    """A renderer for scenes of `library`; `photos`: folder of the background pool; `backend`: see BACKENDS.
+def open_renderer(library: Library, photos: Path | None = None, backend: str = RENDERERS[0]) -> Renderer:
+    """A renderer for scenes of `library`; `photos`: folder of the background pool; `backend`: see
+    RENDERERS.
 
     Raises EnvironmentProblem when no OpenGL context can be made.
     """
@@ -40,7 +41,7 @@ def open_renderer(library: Library, photos: Path | None = None, backend: str = "
 
         return FastRenderer(library, photos)
     if backend != "pyrender":
-        raise ValueError(f"backend: {backend!r}, expected one of {BACKENDS}")
+        raise ValueError(f"backend: {backend!r}, expected one of {RENDERERS}")
     from synth.render.pyrender import PyrenderRenderer
 
     return PyrenderRenderer(library, photos)

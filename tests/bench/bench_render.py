@@ -29,11 +29,10 @@ import trimesh
 
 from synth.assets import ASSETS
 from synth.background import load_rgb, photo_names
-from synth.config import load_config
+from synth.config import RENDERERS, load_config
 from synth.files import write_bytes
 from synth.generate import RenderJob, image_name, log_row, render_image
 from synth.render import open_renderer
-from synth.render.base import BACKENDS
 
 SIZE = 640, 480
 
@@ -125,7 +124,7 @@ def main() -> None:
     parser.add_argument("--object", default="glue_tube")
     parser.add_argument("--backgrounds", type=Path)
     chosen = parser.parse_args()
-    rows = ["plain", *(f"{kind} {backend}" for kind in ("render", "generate") for backend in BACKENDS)]
+    rows = ["plain", *(f"{kind} {backend}" for kind in ("render", "generate") for backend in RENDERERS)]
     print(f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, {chosen.repeats} repeats, one core, {chosen.object}")
     print(f"{'':20} {'images/s':>9} {'ms':>7} {'least':>7} {'most':>7} {'x plain':>8}")
     base = 0.0

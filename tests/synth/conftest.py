@@ -9,11 +9,10 @@ import pytest
 import trimesh
 
 from synth.assets import load_object
-from synth.config import SynthConfig
+from synth.config import RENDERERS, SynthConfig
 from synth.geometry import intrinsics, look_at, rigid
 from synth.instance import Library
 from synth.render import Renderer, open_renderer
-from synth.render.base import BACKENDS
 from synth.types import (
     Background,
     Camera,
@@ -55,7 +54,7 @@ def box_library(box_folder: Path) -> Library:
     return Library((load_object(str(box_folder)),))
 
 
-@pytest.fixture(scope="session", params=BACKENDS)
+@pytest.fixture(scope="session", params=RENDERERS)
 def renderer(request: pytest.FixtureRequest, box_library: Library) -> Iterator[Renderer]:
     opened = open_renderer(box_library, backend=request.param)
     yield opened

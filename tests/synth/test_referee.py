@@ -13,12 +13,11 @@ import pytest
 import yaml
 
 from synth.assets import ASSETS, load_object
-from synth.config import load_config
+from synth.config import RENDERERS, load_config
 from synth.generate import RenderJob, render_image
 from synth.geometry import from_opencv
 from synth.instance import Library
 from synth.render import open_renderer
-from synth.render.base import BACKENDS
 
 IMAGES = 50
 FINDER = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
@@ -55,7 +54,7 @@ def referee_distances(board: Path, backend: str) -> tuple[np.ndarray, int]:
     return np.array(distances), boards
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", RENDERERS)
 def test_opencv_finds_the_labelled_corners(tmp_path: Path, backend: str) -> None:
     distances, boards = referee_distances(referee_board(tmp_path / "board"), backend)
     print(

@@ -9,12 +9,11 @@ import pytest
 
 from synth.assets import ASSETS, load_object
 from synth.background import photo_names
-from synth.config import SynthConfig
+from synth.config import RENDERERS, SynthConfig
 from synth.instance import Library
 from synth.labels import make_labels
 from synth.render import Renderer, open_renderer
 from synth.render import fast as fast_renderer
-from synth.render.base import BACKENDS
 from synth.sample import sample_scene
 from synth.types import Look, RenderResult, SceneSpec
 
@@ -91,7 +90,7 @@ def test_colours_agree(pairs: list[Pair]) -> None:
     assert of_things.mean() <= 4
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", RENDERERS)
 def test_an_open_mesh_shows_its_inside(box_library: Library, box_scene: Scenes, backend: str) -> None:
     box = box_library.objects[0]
     (part,) = box.meshes[0]
