@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.geometry import from_opencv
 from synth.types import Array
 
 COLUMNS, ROWS = 9, 6
@@ -25,8 +26,6 @@ KEYPOINT_AT = {
 PLATE_XYXY, PLATE_RADIUS = (-1.15, -1.25, 9.15, 6.2), 0.6
 """The backing plate with its rounded corners, in squares from corner tl; measured on rectified photos."""
 
-_HALF_PIXEL = 0.5
-
 
 def find_corners(gray: NDArray[np.uint8]) -> Array | None:
     """The inner corners of the board in gray (H, W) uint8, or None where none is found.
@@ -39,7 +38,7 @@ def find_corners(gray: NDArray[np.uint8]) -> Array | None:
         found = _find_by_quads(gray)
     if found is None:
         return None
-    return _name_order(gray, found.reshape(ROWS, COLUMNS, 2).astype(np.float64) + _HALF_PIXEL)
+    return _name_order(gray, from_opencv(found.reshape(ROWS, COLUMNS, 2).astype(np.float64)))
 
 
 def keypoints(corners: Array, names: tuple[str, ...]) -> Array:

@@ -41,7 +41,7 @@ def render(
 
     job = RenderJob(object_, load_config(config), background_folder(backgrounds), seed, renderer)
     new = generate(job, out, n, workers or os.cpu_count() or 1)
-    console.print(f"{out}: {new} images rendered, {max(n, 0)} asked for")
+    console.print(f"{out}: {new} images rendered, {n} asked for")
 
 
 def background_folder(choice: str) -> Path | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from synth.errors import DataError
 from synth.files import write_text
-from synth.types import VISIBLE, Array, KeypointSchema
+from synth.types import Array, KeypointSchema
 
 DEFAULT_SIGMA = 0.05
 MAX_JSON_BYTES = 4 << 30
@@ -227,10 +227,6 @@ def _add_annotation(
             visible_fraction=float(row.get("visible_fraction", 1.0)),
         )
     )
-
-
-def visible_count(annotation: Annotation) -> int:
-    return int((annotation.keypoints[:, 2] == VISIBLE).sum())
 
 
 def _short(value: float) -> float | int:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from synth.errors import UserError
 from synth.files import write_bytes
+from synth.geometry import to_opencv
 from synth.types import OCCLUDED, VISIBLE, KeypointSchema
 
 Image = NDArray[np.uint8]
@@ -110,7 +111,7 @@ def write_image(path: Path, rgb: Image, quality: int = 92) -> None:
 
 def _fixed(point: ArrayLike) -> tuple[int, int]:
     """Continuous pixels -> OpenCV's fixed point, whose 0 is the centre of the first pixel."""
-    x, y = np.round((np.clip(np.asarray(point), -1e4, 1e5) - 0.5) * (1 << _SHIFT)).astype(int)
+    x, y = np.round(to_opencv(np.clip(np.asarray(point), -1e4, 1e5)) * (1 << _SHIFT)).astype(int)
     return int(x), int(y)
 
 

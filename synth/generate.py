@@ -80,11 +80,11 @@ def generate(job: RenderJob, out: Path, count: int, workers: int) -> int:
         log = out / SCENES
         (out / "images").mkdir(exist_ok=True)
         try:
-            with log.open("ab") as stream_:
+            with log.open("ab") as file:
                 rows = _render_range(job, out, done, count, workers)
                 for row in track(rows, total=count, label="render", start=done):
-                    stream_.write(row)
-                    stream_.flush()
+                    file.write(row)
+                    file.flush()
         except OSError as error:
             raise EnvironmentProblem(f"{out}: {error.strerror}; mend that and run again to go on") from error
     if done < count or not (out / ANNOTATIONS).exists():
