@@ -38,6 +38,8 @@ def _decode(kind: Any, raw: Any) -> Any:
         hints = typing.get_type_hints(kind)
         return kind(**{f.name: _decode(hints[f.name], raw[f.name]) for f in fields(kind)})  # type: ignore[operator]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if type(None) in arguments:
+        return None if raw is None else _decode(arguments[0], raw)
     if origin is np.ndarray:
         return np.array(raw, dtype=np.float64)
     if origin is tuple:

@@ -41,7 +41,9 @@ class Part:
     """One named piece of a mesh. vertices, normals: (V, 3), metres. faces: (F, 3) vertex indices.
 
     uv: (V, 2), (0, 0) = bottom-left of the texture, or None. texture: (h, w, 3) uint8 sRGB or None.
-    base_color: linear RGB factor in [0, 1], multiplied with the texture.
+    base_color: linear RGB factor in [0, 1], multiplied with the texture. vertex_colors: (V, 3) uint8 sRGB.
+    normal_texture: (h, w, 3) uint8 in tangent space, +Y up. surface_texture: (h, w, 3) uint8, G times
+    roughness, B times metallic (glTF 2.0).
     """
 
     name: str
@@ -53,6 +55,9 @@ class Part:
     base_color: tuple[float, float, float]
     roughness: float
     metallic: float
+    vertex_colors: NDArray[np.uint8] | None = None
+    normal_texture: NDArray[np.uint8] | None = None
+    surface_texture: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,13 +147,26 @@ class ObjectAsset:
 
 
 @dataclass(frozen=True)
+class Distortion:
+    """A lens as OpenCV models it. model: 'brown-conrady' (k1, k2, p1, p2[, k3[, k4, k5, k6]]) or 'fisheye'
+    (k1, k2, k3, k4)."""
+
+    model: str
+    coefficients: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Camera:
-    """Pinhole camera. K: (3, 3) intrinsics in continuous pixels. T_world_from_camera: (4, 4)."""
+    """Pinhole camera. K: (3, 3) intrinsics in continuous pixels. T_world_from_camera: (4, 4).
+
+    distortion: of its lens, None = none.
+    """
 
     width_px: int
     height_px: int
     K: Array
     T_world_from_camera: Array
+    distortion: Distortion | None = None
 
 
 @dataclass(frozen=True)
