@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
 
 from synth.errors import DataError
 from synth.types import Array
@@ -42,7 +43,7 @@ def load_rgb(path: Path) -> Image:
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)
 def load_photo(path: Path) -> Image:
     """(h, w, 3) uint8 sRGB, at most MAX_PHOTO_PX a side."""
     rgb = load_rgb(path)
@@ -68,7 +69,7 @@ def crop_photo(
     return np.ascontiguousarray(cv2.resize(part, (width_px, height_px), interpolation=shrink), dtype=np.uint8)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def surface(kind: str, seed: int) -> Image:
     """(SURFACE_PX, SURFACE_PX, 3) uint8 sRGB of a procedural surface that tiles."""
     rng = np.random.default_rng([seed, SURFACES.index(kind)])
@@ -96,14 +97,14 @@ def surface(kind: str, seed: int) -> Image:
 def _noise(rng: np.random.Generator, slope: float, stretch: tuple[float, float] = (1.0, 1.0)) -> Array:
     """(S, S) periodic noise, mean 0, deviation 1; amplitude falls with frequency to the power `slope`."""
     n = SURFACE_PX
-    fy = np.fft.fftfreq(n)[:, None] * n * stretch[0]
-    fx = np.fft.rfftfreq(n)[None, :] * n * stretch[1]
-    radius = np.hypot(fy, fx)
-    radius[0, 0] = 1.0
-    spectrum = np.fft.rfft2(rng.normal(size=(n, n))) * radius**-slope
+    fy = (np.fft.fftfreq(n)[:, None] * n * stretch[0]).astype(np.float32)
+    fx = (np.fft.rfftfreq(n)[None, :] * n * stretch[1]).astype(np.float32)
+    squared = fy * fy + fx * fx
+    squared[0, 0] = 1.0
+    spectrum = rfft2(rng.standard_normal((n, n), dtype=np.float32)) * squared ** np.float32(-slope / 2)
     spectrum[0, 0] = 0.0
-    field = np.fft.irfft2(spectrum, s=(n, n))
-    return np.asarray(field / field.std())
+    field = irfft2(spectrum, s=(n, n))
+    return np.asarray(field / field.std(), dtype=np.float64)
 
 
 def _two_tone(field: Array, color: Array, amount: float) -> Image:

@@ -5,10 +5,11 @@ belongs to the pictures (camera, light, background, sensor, clutter) stands here
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from synth.calibration import read_calibration
 from synth.errors import ConfigError
 from synth.yaml import describe, read_yaml
 
@@ -32,6 +33,19 @@ class _Strict(BaseModel):
         return self
 
 
+class Calibration(_Strict):
+    """A camera's intrinsics. matrix: fx, fy, cx, cy in continuous px of an image of that size.
+
+    coefficients: of the model, as OpenCV orders them.
+    """
+
+    width_px: int = Field(ge=16, le=65536)
+    height_px: int = Field(ge=16, le=65536)
+    matrix: tuple[float, float, float, float]
+    model: Literal["brown-conrady", "fisheye"] = "brown-conrady"
+    coefficients: tuple[float, ...] = ()
+
+
 class CameraConfig(_Strict):
     width_px: int = Field(640, ge=64, le=4096)
     height_px: int = Field(480, ge=64, le=4096)
@@ -40,6 +54,14 @@ class CameraConfig(_Strict):
     roll_deg: Range = (-20.0, 20.0)
     top_view: Share = 0.15
     """Share of pictures of resting objects taken from straight above."""
+    distorted: Share = 0.2
+    """Share of pictures taken through a lens that bends straight lines."""
+    distortion: Range = (-0.1, 0.05)
+    """How far the lens moves the image's corners outwards, as a share of their distance from the centre."""
+    calibration: Calibration | None = None
+    """A real camera. In YAML: the path of its calibration file, relative to the config. Its field of view
+    and its lens take the place of fov_deg and distortion, its image's shape that of width_px : height_px (the
+    longer side stays)."""
 
 
 class ObjectsConfig(_Strict):
@@ -81,9 +103,23 @@ class SensorConfig(_Strict):
     """What automatic exposure aims at: mean linear light of the picture, 1 = white."""
     white_balance: Range = (0.85, 1.15)
     contrast: Range = (0.8, 1.25)
+    tone: Range = (0.0, 0.5)
+    """Share of an S curve in the encoding, as cameras and phones apply."""
     blur_sigma_px: Range = (0.0, 1.1)
+    defocus: Share = 0.1
+    """Share of pictures out of focus."""
+    defocus_px: Range = (0.8, 2.5)
     motion: Share = 0.15
+    """Share of pictures with motion blur."""
     motion_px: Range = (1.0, 7.0)
+    objects_move: Share = 0.3
+    """Share of those in which the objects move and not the camera."""
+    fringes: Share = 0.3
+    """Share of pictures with lateral chromatic aberration."""
+    chromatic: Range = (0.0003, 0.002)
+    vignetted: Share = 0.4
+    """Share of pictures with darker corners."""
+    vignetting: Range = (0.05, 0.45)
     noise_shot: Range = (0.0, 0.03)
     noise_read: Range = (0.0, 0.02)
     jpeg_quality: Annotated[tuple[int, int], Field(description="low, high")] = (60, 96)
@@ -103,8 +139,16 @@ def load_config(name_or_path: str | Path) -> SynthConfig:
     path = Path(name_or_path)
     if not path.suffix:
         path = CONFIGS / f"{name_or_path}.yaml"
-    raw = read_yaml(path, ConfigError)
+    raw = _with_calibration(read_yaml(path, ConfigError), path)
     try:
         return SynthConfig.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe(error)}") from error
+
+
+def _with_calibration(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The path in camera.calibration replaced by what stands in that file."""
+    camera = raw.get("camera")
+    if not isinstance(camera, dict) or not isinstance(camera.get("calibration"), str):
+        return raw
+    return {**raw, "camera": {**camera, "calibration": read_calibration(path.parent / camera["calibration"])}}

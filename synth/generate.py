@@ -28,6 +28,7 @@ from synth.errors import DataError, EnvironmentProblem
 from synth.files import write_bytes, write_text
 from synth.instance import Library
 from synth.labels import make_labels
+from synth.lens import take
 from synth.progress import track
 from synth.render import Renderer, open_renderer
 from synth.sample import sample_scene, stream
@@ -64,8 +65,9 @@ def render_image(
 ) -> tuple[bytes, SceneSpec, Labels]:
     """JPEG bytes, scene and labels of image `index`."""
     scene = sample_scene(job.config, library, job.seed, index)
-    result = renderer.render(scene)
-    picture = apply(result.rgb, scene.sensor, stream(job.seed, index, "sensor noise"))
+    result = take(renderer, scene)
+    noise = stream(job.seed, index, "sensor noise")
+    picture = apply(result.rgb, scene.sensor, noise, result.instance_id > 0)
     return encode_jpeg(picture, scene.sensor.jpeg_quality), scene, make_labels(scene, library, result)
 
 

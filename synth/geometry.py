@@ -7,10 +7,23 @@ of the first pixel: `to_opencv` and `from_opencv` hold the only shift between th
 """
 
 import math
+from functools import lru_cache
+from typing import TypeVar
 
+import cv2
 import numpy as np
 
-from synth.types import Array, Camera
+from synth.types import Array, Camera, Distortion
+
+Points = TypeVar("Points", float, Array)
+
+FAR_AWAY = 1e6
+"""Pixels from the first one to points that a lens cannot image."""
+MAX_TANGENT = 10.0
+"""Of the angle from the axis at which a lens still sees: 84 degrees."""
+UNDISTORT_TOLERANCE_PX = 1e-3
+BROWN_CONRADY_COUNTS = (4, 5, 8, 12, 14)
+FISHEYE_COUNT = 4
 
 
 def unit(v: Array) -> Array:
@@ -86,27 +99,83 @@ def intrinsics(width_px: int, height_px: int, focal_px: float) -> Array:
 def project(camera: Camera, points_world: Array) -> tuple[Array, Array]:
     """points_world: (N, 3) metres. Returns uv (N, 2) continuous pixels and depth (N,) metres, > 0 in front.
 
-    Points with depth <= 0 have no image; their uv are not meaningful.
+    Points with depth <= 0 have no image; their uv are not meaningful. Points beyond what the lens can image
+    lie FAR_AWAY.
     """
     points = apply(inverse(camera.T_world_from_camera), points_world)
     depth = points[:, 2]
     safe = np.where(np.abs(depth) < 1e-12, 1e-12, depth)
-    uv = points @ camera.K.T
-    return uv[:, :2] / safe[:, None], depth
+    if camera.distortion is None:
+        uv = points @ camera.K.T
+        return uv[:, :2] / safe[:, None], depth
+    return _through_lens(camera, camera.distortion, points[:, :2] / safe[:, None]), depth
 
 
 def rays(camera: Camera, uv: Array) -> Array:
     """uv: (N, 2) continuous pixels. Returns (N, 3) directions in world, scaled to depth 1."""
-    directions = np.column_stack([uv, np.ones(len(uv))]) @ np.linalg.inv(camera.K).T
+    if camera.distortion is None:
+        directions = np.column_stack([uv, np.ones(len(uv))]) @ np.linalg.inv(camera.K).T
+    else:
+        directions = np.column_stack([undistorted(camera, uv), np.ones(len(uv))])
     in_world: Array = directions @ camera.T_world_from_camera[:3, :3].T
     return in_world
 
 
-def from_opencv(points: Array) -> Array:
+def undistorted(camera: Camera, uv: Array) -> Array:
+    """uv: (N, 2) continuous pixels. Returns (N, 2) x / z, y / z; nan for pixels that no ray reaches."""
+    normalized = np.column_stack([uv, np.ones(len(uv))]) @ np.linalg.inv(camera.K).T
+    lens = camera.distortion
+    if lens is None:
+        return np.asarray(normalized[:, :2])
+    points = np.ascontiguousarray(normalized[:, None, :2])
+    if lens.model == "fisheye":
+        straight = cv2.fisheye.undistortPoints(points, np.eye(3), np.array(lens.coefficients))
+    else:
+        steps = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-12)
+        straight = cv2.undistortPoints(points, np.eye(3), np.array(lens.coefficients), criteria=steps)
+    found = np.asarray(straight, dtype=np.float64).reshape(-1, 2)
+    again = _through_lens(camera, lens, found)
+    found[~(np.abs(again - uv).max(axis=1) < UNDISTORT_TOLERANCE_PX)] = np.nan
+    return np.asarray(found, dtype=np.float64)
+
+
+def _through_lens(camera: Camera, lens: Distortion, normalized: Array) -> Array:
+    """normalized: (N, 2) x / z, y / z. Returns (N, 2) continuous pixels."""
+    points = np.column_stack([normalized, np.ones(len(normalized))])[:, None]
+    zero, coefficients = np.zeros(3), np.array(lens.coefficients)
+    if lens.model == "fisheye":
+        uv = cv2.fisheye.projectPoints(points, zero, zero, camera.K, coefficients)[0].reshape(-1, 2)
+    else:
+        uv = cv2.projectPoints(points, zero, zero, camera.K, coefficients)[0].reshape(-1, 2)
+    beyond = np.linalg.norm(normalized, axis=1) >= lens_reach(lens)
+    uv[beyond] = normalized[beyond] / np.linalg.norm(normalized[beyond], axis=1)[:, None] * FAR_AWAY
+    return np.asarray(uv, dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def lens_reach(lens: Distortion) -> float:
+    """The distance from the axis, sqrt(x^2 + y^2) / z, beyond which the lens would fold the picture back.
+
+    The radial parts of OpenCV's models (camera calibration, fisheye) stop growing there.
+    """
+    r = np.linspace(0.0, MAX_TANGENT, 4096)
+    if lens.model == "fisheye":
+        angle = np.arctan(r)
+        k1, k2, k3, k4 = lens.coefficients
+        image = angle * (1 + k1 * angle**2 + k2 * angle**4 + k3 * angle**6 + k4 * angle**8)
+    else:
+        k1, k2, _, _, k3, k4, k5, k6 = (*lens.coefficients, *[0.0] * 8)[:8]
+        above = 1 + k1 * r**2 + k2 * r**4 + k3 * r**6
+        image = r * above / (1 + k4 * r**2 + k5 * r**4 + k6 * r**6)
+    falls = np.flatnonzero(np.diff(image) <= 0)
+    return float(r[falls[0]]) if len(falls) else float(r[-1])
+
+
+def from_opencv(points: Points) -> Points:
     """Pixels as OpenCV counts them (first pixel's centre = 0) to continuous pixels."""
     return points + 0.5
 
 
-def to_opencv(points: Array) -> Array:
+def to_opencv(points: Points) -> Points:
     """Continuous pixels to pixels as OpenCV counts them."""
     return points - 0.5

@@ -7,11 +7,12 @@ reshuffles no other, and image i never depends on image i - 1.
 import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from synth.background import SURFACES
-from synth.config import SynthConfig
+from synth.config import Calibration, SynthConfig
 from synth.geometry import (
     axis_angle,
     intrinsics,
@@ -26,6 +27,7 @@ from synth.types import (
     Array,
     Background,
     Camera,
+    Distortion,
     Distractor,
     Light,
     ObjectAsset,
@@ -35,8 +37,10 @@ from synth.types import (
 )
 
 SHAPES = ("box", "cylinder", "sphere", "capsule", "cone")
-SURFACE_SEEDS = 32
-"""Procedural surfaces come from this many seeds a kind, so that a worker can keep them."""
+SURFACE_SEEDS = 12
+"""Procedural surfaces come from this many seeds a kind, so that a worker can keep them;
+tints make more of them."""
+TINT = (0.45, 1.0)
 Rng = np.random.Generator
 
 
@@ -52,19 +56,25 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
     on_plane = asset.placement.mode != "free"
     size = log_uniform(choice, asset.apparent_size)
     camera = sample_camera(config, asset, size, stream(seed, index, "camera"))
+    camera = sample_distortion(config, camera, stream(seed, index, "distortion"))
     objects = sample_objects(config, asset, camera, size, stream(seed, index, "objects"))
+    distractors = sample_distractors(config, asset, camera, objects, stream(seed, index, "distractors"))
+    background = sample_background(
+        config, library.photos, asset.diameter_m, on_plane, stream(seed, index, "background")
+    )
+    tints = stream(seed, index, "tints")
     return SceneSpec(
         seed=seed,
         index=index,
         camera=camera,
         objects=objects,
-        distractors=sample_distractors(config, asset, camera, objects, stream(seed, index, "distractors")),
+        distractors=tuple(replace(d, tint=sample_tint(tints)) for d in distractors),
         lights=sample_lights(config, camera, stream(seed, index, "lights")),
         ambient=float(stream(seed, index, "ambient").uniform(*config.light.ambient)),
-        background=sample_background(
-            config, library.photos, asset.diameter_m, on_plane, stream(seed, index, "background")
+        background=replace(background, tint=sample_tint(tints)),
+        sensor=sample_optics(
+            config, sample_sensor(config, stream(seed, index, "sensor")), stream(seed, index, "optics")
         ),
-        sensor=sample_sensor(config, stream(seed, index, "sensor")),
     )
 
 
@@ -76,6 +86,8 @@ def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng
     c = config.camera
     longer = max(c.width_px, c.height_px)
     focal = longer / 2 / math.tan(math.radians(rng.uniform(*c.fov_deg)) / 2)
+    if c.calibration:
+        focal = c.calibration.matrix[0] * longer / max(c.calibration.width_px, c.calibration.height_px)
     distance = focal * asset.diameter_m / (size * longer)
     elevation = rng.uniform(*asset.placement.elevation)
     if rng.random() < c.top_view and asset.placement.mode == "resting":
@@ -92,7 +104,29 @@ def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng
     if elevation > math.radians(89):
         roll = rng.uniform(-math.pi, math.pi)
     T = look_at(eye, np.zeros(3), roll)
+    if c.calibration:
+        return calibrated_camera(c.calibration, longer, T)
     return Camera(c.width_px, c.height_px, intrinsics(c.width_px, c.height_px, focal), T)
+
+
+def calibrated_camera(calibration: Calibration, longer_px: int, T_world_from_camera: Array) -> Camera:
+    """The real camera at that pose, its image scaled to the longer side."""
+    scale = longer_px / max(calibration.width_px, calibration.height_px)
+    fx, fy, cx, cy = (scale * value for value in calibration.matrix)
+    K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    lens = Distortion(calibration.model, calibration.coefficients) if calibration.coefficients else None
+    size = round(scale * calibration.width_px), round(scale * calibration.height_px)
+    return Camera(*size, K, T_world_from_camera, lens)
+
+
+def sample_distortion(config: SynthConfig, camera: Camera, rng: Rng) -> Camera:
+    """`camera`, for the distorted share with a Brown-Conrady lens of one radial term."""
+    c = config.camera
+    share, moved = rng.random(), rng.uniform(*c.distortion)
+    if c.calibration or share >= c.distorted or not moved:
+        return camera
+    corner = math.hypot(camera.width_px, camera.height_px) / 2 / camera.K[0, 0]
+    return replace(camera, distortion=Distortion("brown-conrady", (moved / corner**2, 0.0, 0.0, 0.0)))
 
 
 def sample_distractors(
@@ -146,6 +180,12 @@ def sample_distractors(
             )
         )
     return tuple(distractors)
+
+
+def sample_tint(rng: Rng) -> tuple[float, float, float]:
+    """Linear RGB factors."""
+    r, g, b = (float(x) for x in rng.uniform(*TINT) * rng.uniform(*TINT, 3) ** rng.uniform(0.0, 1.0))
+    return r, g, b
 
 
 def sample_lights(config: SynthConfig, camera: Camera, rng: Rng) -> tuple[Light, ...]:
@@ -210,6 +250,24 @@ def sample_sensor(config: SynthConfig, rng: Rng) -> Sensor:
         noise_shot=float(rng.uniform(*c.noise_shot)),
         noise_read=float(rng.uniform(*c.noise_read)),
         jpeg_quality=int(rng.integers(c.jpeg_quality[0], c.jpeg_quality[1] + 1)),
+    )
+
+
+def sample_optics(config: SynthConfig, sensor: Sensor, rng: Rng) -> Sensor:
+    """`sensor` with what the lens adds."""
+    c = config.sensor
+
+    def in_share(share: float, limits: tuple[float, float]) -> float:
+        chosen, value = rng.random() < share, float(rng.uniform(*limits))
+        return value if chosen else 0.0
+
+    return replace(
+        sensor,
+        tone=float(rng.uniform(*c.tone)),
+        defocus_px=in_share(c.defocus, c.defocus_px),
+        chromatic=in_share(c.fringes, c.chromatic),
+        vignetting=in_share(c.vignetted, c.vignetting),
+        objects_move=bool(rng.random() < c.objects_move),
     )
 
 

@@ -1,5 +1,6 @@
-"""What lens and sensor do to a rendered picture: exposure, colour, blur, noise, JPEG."""
+"""What lens and sensor do to a rendered picture: colour fringes, blur, exposure, noise, tone, JPEG."""
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -9,40 +10,143 @@ from numpy.typing import NDArray
 from synth.types import Sensor
 
 Image = NDArray[np.uint8]
+Linear = NDArray[np.float32]
 
+GAMMA = 2.2
 MAX_GAIN = 5.0
-_LINEAR = ((np.arange(256) / 255.0) ** 2.2).astype(np.float32)
-_ENCODE_STEPS = 65535
-_ENCODED = ((np.arange(_ENCODE_STEPS + 1) / _ENCODE_STEPS) ** (1 / 2.2)).astype(np.float32)
+FULL = 65535
+"""Light that the sensor records as white, before encoding."""
+NOISE_MARGIN_PX = 512
+"""The noise field is this much larger than the picture: where it is cut out differs from image to image."""
+_LINEAR = ((np.arange(256) / 255.0) ** GAMMA).astype(np.float32)
+_ENCODED = ((np.arange(FULL + 1) / FULL) ** (1 / GAMMA)).astype(np.float32)
+_S_CURVE = _ENCODED * _ENCODED * (3 - 2 * _ENCODED)
 
 
-def apply(rgb: Image, sensor: Sensor, rng: np.random.Generator) -> Image:
+def apply(
+    rgb: Image, sensor: Sensor, rng: np.random.Generator, moving: NDArray[np.bool_] | None = None
+) -> Image:
     """rgb: (H, W, 3) uint8 sRGB. Returns the picture as the sensor would record it, before JPEG.
 
-    Optics and noise act on linear light, where 1 is white: the picture is exposed so that its mean is
-    mean_light, as far as MAX_GAIN allows (None: left as rendered); white_balance are gains;
-    blur_sigma_px a Gaussian; motion_px the length of a straight smear along motion_angle, centred, so that
-    keypoints stay where they are; noise variance is noise_shot^2 * signal + noise_read^2. contrast acts on
-    the encoded picture about mid-grey.
+    moving: (H, W), the pixels that show what moves, where that is not the camera but the objects.
+    Optics and noise act on linear light, where 1 is white. Nothing moves a thing's centre in green.
+
+    - chromatic: red is larger and blue smaller by this share (lateral chromatic aberration);
+    - vignetting: loss of light in the corners, growing with the square of the distance from the centre;
+    - blur_sigma_px: of a Gaussian; defocus_px: radius of a disc;
+    - motion_px: length of a straight smear along motion_angle, centred; of the objects alone where
+      `objects_move`;
+    - mean_light: automatic exposure brings the picture's mean there as far as MAX_GAIN allows (None: left
+      as rendered); white_balance: gains;
+    - noise of variance noise_shot^2 * light + noise_read^2 (Poisson-Gaussian);
+    - tone: share of an S curve in the encoding; contrast: about mid-grey, of the encoded picture.
     """
-    light: NDArray[np.floating[Any]] = _LINEAR[rgb]
+    light: Linear = cv2.LUT(rgb, _LINEAR)  # type: ignore[assignment]
+    if sensor.chromatic:
+        light = fringed(light, sensor.chromatic)
     if sensor.motion_px > 0:
         kernel = motion_kernel(sensor.motion_px, sensor.motion_angle)
-        light = np.asarray(cv2.filter2D(light, -1, kernel), dtype=np.float32)
+        if not sensor.objects_move:
+            light = _filtered(light, kernel)
+        elif moving is not None:
+            light = smeared(light, moving, kernel)
+    if sensor.defocus_px > 0:
+        light = _filtered(light, disc_kernel(sensor.defocus_px))
     if sensor.blur_sigma_px > 0.05:
         light = np.asarray(cv2.GaussianBlur(light, (0, 0), sensor.blur_sigma_px), dtype=np.float32)
+    if sensor.vignetting:
+        light = light * falloff(light.shape[0], light.shape[1], sensor.vignetting)[:, :, None]
     gain = 1.0
     if sensor.mean_light is not None:
-        gain = float(np.clip(sensor.mean_light / max(float(light.mean()), 1e-6), 1 / MAX_GAIN, MAX_GAIN))
-    light = light * (gain * np.array(sensor.white_balance, dtype=np.float32))
+        mean = float(np.mean(cv2.mean(light)[:3]))
+        gain = float(np.clip(sensor.mean_light / max(mean, 1e-6), 1 / MAX_GAIN, MAX_GAIN))
+    r, g, b = (FULL * gain * w for w in sensor.white_balance)
+    recorded = cv2.multiply(light, np.array([r, g, b, 1.0]), dtype=cv2.CV_16U)
+    curve = tone_curve(sensor)
+    picture = cv2.LUT(recorded, curve)
     if sensor.noise_shot > 0 or sensor.noise_read > 0:
-        deviation = np.sqrt(sensor.noise_shot**2 * light + sensor.noise_read**2)
-        light = light + deviation * rng.standard_normal(light.shape, dtype=np.float32)
-    table = np.clip(((_ENCODED - 0.5) * sensor.contrast + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
-    return np.asarray(table[(np.clip(light, 0, 1) * _ENCODE_STEPS + 0.5).astype(np.uint16)])
+        deviation = cv2.LUT(picture, noise_levels(sensor, curve))
+        noise = cv2.multiply(deviation, _noise(rng, *rgb.shape[:2]))
+        picture = cv2.add(picture, noise, dtype=cv2.CV_8U)
+    return np.asarray(picture, dtype=np.uint8)
 
 
-def motion_kernel(length_px: float, angle: float) -> NDArray[np.float32]:
+def tone_curve(sensor: Sensor) -> Image:
+    """(FULL + 1,) uint8: what each light is encoded as."""
+    value = (1 - sensor.tone) * _ENCODED + sensor.tone * _S_CURVE
+    scale = 255 * sensor.contrast
+    return np.clip(value * scale + (128 - scale / 2), 0, 255).astype(np.uint8)
+
+
+def noise_levels(sensor: Sensor, curve: Image) -> Linear:
+    """(256,) deviation of the noise, in levels, at each encoded value: half of what a deviation up and one
+    down in light make of it."""
+    light = np.searchsorted(curve, np.arange(256), side="left").clip(0, FULL) / FULL
+    deviation = np.sqrt(sensor.noise_shot**2 * light + sensor.noise_read**2)
+    up, down = (((light + s * deviation).clip(0, 1) * FULL).astype(np.int64) for s in (1, -1))
+    spread = (light + deviation).clip(0, 1) - (light - deviation).clip(0, 1)
+    whole = 2 * deviation / np.maximum(spread, 1e-9)
+    return np.asarray((curve[up].astype(np.float64) - curve[down]) / 2 * whole, dtype=np.float32)
+
+
+@lru_cache(maxsize=2)
+def _noise_field(height_px: int, width_px: int) -> Linear:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((height_px + NOISE_MARGIN_PX, width_px + NOISE_MARGIN_PX, 3), dtype=np.float32)
+
+
+def _noise(rng: np.random.Generator, height_px: int, width_px: int) -> Linear:
+    """(H, W, 3) of deviation 1, cut from a fixed field at a random place, mirrored, its channels turned."""
+    y, x = rng.integers(0, NOISE_MARGIN_PX + 1, 2)
+    cut = _noise_field(height_px, width_px)[y : y + height_px, x : x + width_px]
+    flips = rng.integers(0, 2, 2) * 2 - 1
+    return np.ascontiguousarray(cut[:: flips[0], :: flips[1], :: int(rng.integers(0, 2) * 2 - 1)])
+
+
+def fringed(light: Linear, share: float) -> Linear:
+    """(H, W, 3): red enlarged and blue shrunk about the picture's centre by `share`."""
+    h, w = light.shape[:2]
+    r, g, b = cv2.split(light)
+    out = []
+    for channel, scale in ((r, 1 + share), (b, 1 - share)):
+        T = np.array([[scale, 0, (1 - scale) * (w - 1) / 2], [0, scale, (1 - scale) * (h - 1) / 2]])
+        out.append(cv2.warpAffine(channel, T, (w, h), borderMode=cv2.BORDER_REPLICATE))
+    return np.asarray(cv2.merge([out[0], g, out[1]]), dtype=np.float32)
+
+
+def smeared(light: Linear, moving: NDArray[np.bool_], kernel: Linear) -> Linear:
+    """What `moving` (H, W) shows smeared over what stands still; what it hides is filled from around it."""
+    front = moving.astype(np.float32)[:, :, None]
+    seen = np.repeat(front, 3, axis=2)
+    cover = _filtered(seen, kernel)
+    still = light * (1 - seen)
+    around = cv2.boxFilter(still, -1, (31, 31)) / np.maximum(cv2.boxFilter(1 - seen, -1, (31, 31)), 1e-3)
+    behind = np.where(seen > 0, around, light)
+    return np.asarray(_filtered(light * seen, kernel) + (1 - cover) * behind, dtype=np.float32)
+
+
+@lru_cache(maxsize=4)
+def _radius_squared(height_px: int, width_px: int) -> Linear:
+    """(H, W) squared distance from the centre, 1 in the corners."""
+    y, x = (np.arange(height_px) + 0.5) / height_px * 2 - 1, (np.arange(width_px) + 0.5) / width_px * 2 - 1
+    y, x = y * height_px, x * width_px
+    return ((y[:, None] ** 2 + x**2) / (height_px**2 + width_px**2)).astype(np.float32)
+
+
+def falloff(height_px: int, width_px: int, loss: float) -> Linear:
+    """(H, W) share of the light that arrives; 1 - loss in the corners."""
+    return np.asarray(1 - np.float32(loss) * _radius_squared(height_px, width_px))
+
+
+def disc_kernel(radius_px: float) -> Linear:
+    """(n, n) normalised disc with a soft rim; n odd."""
+    n = int(np.ceil(radius_px))
+    y, x = np.mgrid[-n : n + 1, -n : n + 1]
+    disc = np.clip(radius_px + 0.5 - np.hypot(x, y), 0, 1)
+    return np.asarray(disc / disc.sum(), dtype=np.float32)
+
+
+def motion_kernel(length_px: float, angle: float) -> Linear:
     """(n, n) normalised kernel of a centred straight smear; n odd."""
     n = 2 * int(np.ceil(length_px / 2)) + 1
     steps = np.linspace(-length_px / 2, length_px / 2, 8 * n)
@@ -62,3 +166,7 @@ def encode_jpeg(rgb: Image, quality: int) -> bytes:
     if not ok:
         raise RuntimeError("JPEG encoding failed")
     return bytes(data)
+
+
+def _filtered(light: NDArray[np.floating[Any]], kernel: Linear) -> Linear:
+    return np.asarray(cv2.filter2D(light, -1, kernel), dtype=np.float32)

@@ -199,7 +199,10 @@ class ObjectInstance:
 
 @dataclass(frozen=True)
 class Distractor:
-    """An unlabelled thing: shape 'box' | 'cylinder' | 'sphere' | 'capsule' | 'cone', size_m (3,)."""
+    """An unlabelled thing: shape 'box' | 'cylinder' | 'sphere' | 'capsule' | 'cone', size_m (3,).
+
+    tint: linear RGB factor of the surface's colours.
+    """
 
     shape: str
     size_m: tuple[float, float, float]
@@ -208,6 +211,7 @@ class Distractor:
     surface_seed: int
     roughness: float
     metallic: float
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,7 @@ class Background:
     kind: 'photo' or a procedural surface ('wood', 'stone', ...). photo: file name within the pool.
     crop: (4,) x0, y0, width, height of the photo's part, as shares of its size. flip: mirrored.
     seed: of a procedural surface; tile_m: the size of its pattern. roughness: of the surface.
+    tint: linear RGB factor of a surface's colours.
     on_plane: it is the ground z = 0, lit and in shadow; else a far wall that glows by itself.
     """
 
@@ -241,6 +246,7 @@ class Background:
     tile_m: float
     roughness: float
     on_plane: bool
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -256,6 +262,11 @@ class Sensor:
     noise_shot: float
     noise_read: float
     jpeg_quality: int
+    objects_move: bool = False
+    defocus_px: float = 0.0
+    chromatic: float = 0.0
+    vignetting: float = 0.0
+    tone: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,10 @@ class Renderer(Protocol):
     """Holds the graphics context; one per process, used from one thread."""
 
     def render(self, scene: SceneSpec) -> RenderResult:
-        """The scene as arrays; equal scenes give equal bytes."""
+        """The scene as arrays, through a camera without distortion (synth.lens.take sees to the others).
+
+        Equal scenes give equal bytes.
+        """
 
     def close(self) -> None:
         """Frees the context."""
@@ -148,8 +151,9 @@ def shadow_region(scene: SceneSpec, library: Library) -> tuple[Array, float]:
 
 
 @lru_cache(maxsize=8)
-def unit_shape(shape: str) -> trimesh.Trimesh:
-    """A distractor's shape in the unit cube, centred."""
+def unit_shape(shape: str) -> tuple[Array, Array, Array]:
+    """A distractor's shape in the unit cube, centred: corners of its triangles, the normals there, and those
+    of the triangles, (3 F, 3) each; unwelded so that edges are sharp."""
     if shape == "box":
         mesh: trimesh.Trimesh = trimesh.creation.box()
     elif shape == "cylinder":
@@ -161,16 +165,15 @@ def unit_shape(shape: str) -> trimesh.Trimesh:
     else:
         mesh = trimesh.creation.cone(radius=0.5, height=1.0, sections=32)
     mesh.apply_translation(-mesh.bounds.mean(0))
-    return mesh
+    face_normals = np.repeat(mesh.face_normals, 3, axis=0)
+    smooth = mesh.vertex_normals[mesh.faces].reshape(-1, 3)
+    normals = smooth if shape in ("sphere", "capsule") else face_normals
+    return mesh.triangles.reshape(-1, 3), normals, face_normals
 
 
 def distractor_part(distractor: Distractor) -> Part:
-    """The distractor as a part in its own frame, unwelded so that edges are sharp, uv by box projection."""
-    mesh = unit_shape(distractor.shape)
-    smooth = distractor.shape in ("sphere", "capsule")
-    corners = mesh.triangles.reshape(-1, 3)
-    face_normals = np.repeat(mesh.face_normals, 3, axis=0)
-    normals = mesh.vertex_normals[mesh.faces].reshape(-1, 3) if smooth else face_normals
+    """The distractor as a part in its own frame, uv by box projection; its texture is surface(…)."""
+    corners, normals, face_normals = unit_shape(distractor.shape)
     size = np.array(distractor.size_m)
     vertices = corners * size
     axis = np.abs(face_normals).argmax(1)
@@ -183,8 +186,8 @@ def distractor_part(distractor: Distractor) -> Part:
         faces=np.arange(len(corners)).reshape(-1, 3),
         normals=scaled / np.linalg.norm(scaled, axis=1, keepdims=True),
         uv=uv,
-        texture=surface(distractor.surface, distractor.surface_seed),
-        base_color=(1.0, 1.0, 1.0),
+        texture=None,
+        base_color=distractor.tint,
         roughness=distractor.roughness,
         metallic=distractor.metallic,
     )

@@ -14,7 +14,6 @@ from synth.errors import EnvironmentProblem
 from synth.types import Part
 
 SHADERS = Path(__file__).parent / "shaders"
-GL_SRGB8 = 0x8C41
 EGL: dict[str, Any] = {"backend": "egl", "libegl": "libEGL.so.1"}
 
 
@@ -66,7 +65,7 @@ class Targets:
         self.surfaces = gl.framebuffer([self.samples], gl.depth_renderbuffer(size, samples=4))
         self.traces = gl.framebuffer([gl.texture(size, 2, dtype="f4")], gl.depth_renderbuffer(size))
         self.image = gl.framebuffer([gl.renderbuffer(size, 4)])
-        self.photo = gl.texture(size, 3, internal_format=GL_SRGB8)
+        self.photo = gl.texture(size, 3)
 
     def release(self) -> None:
         for target in (self.surfaces, self.traces, self.image):

@@ -32,7 +32,7 @@ from synth.render.base import (
     shadow_region,
     varied_color,
 )
-from synth.render.device import GL_SRGB8, Geometry, Targets, load_program, open_context, set_uniforms
+from synth.render.device import Geometry, Targets, load_program, open_context, set_uniforms
 from synth.render.projection import (
     Rect,
     background_depth,
@@ -51,7 +51,7 @@ from synth.types import Array, Light, Look, ObjectInstance, RenderResult, SceneS
 SHADOW_MAP_PX = 1024
 CELLS = (32, 24)
 """Of the grid over the image: columns and rows."""
-TEXTURES_KEPT = 96
+TEXTURES_KEPT = 128
 FILL_DISTANCE = 20.0
 """Fill lights stand at this many radii of the lit things."""
 SUNK = 1e-4
@@ -60,6 +60,11 @@ EVERYTHING = 1e9
 """Metres below the ground that show where there is no ground."""
 NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
 GL_CLIP_DISTANCE0 = 0x3000
+_STEPS = np.arange(256) / 255
+_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4)
+ROOT_FROM_SRGB = (np.sqrt(_LINEAR) * 255 + 0.5).astype(np.uint8)
+RGB_FROM_ROOT = (_STEPS ** (2 / 2.2) * 255 + 0.5).astype(np.uint8)
+"""On the device 8 bits hold the square root of linear light: it costs the least to decode and to encode."""
 FRAME_BYTES = 2048
 FRAME, SHADOWS, BASE, SURFACES, MATERIALS = 0, 0, 1, 2, 3
 """Binding points of textures and of the uniform block."""
@@ -228,19 +233,16 @@ class FastRenderer:
         for d, geometry in zip(scene.distractors, geometries, strict=True):
             texture = self._surface(d.surface, d.surface_seed)
             look = Look(roughness=d.roughness, metallic=d.metallic)
-            yield _Draw(geometry, d.T_world_from_object, 0, (1.0, 1.0, 1.0), texture, look)
+            yield _Draw(geometry, d.T_world_from_object, 0, d.tint, texture, look)
 
-    def _surface(self, kind: str, seed: int, format_: int | None = None) -> moderngl.Texture:
-        return self._texture((kind, seed, format_), lambda: surface(kind, seed), format_)
+    def _surface(self, kind: str, seed: int) -> moderngl.Texture:
+        return self._texture((kind, seed), lambda: surface(kind, seed))
 
-    def _texture(
-        self, key: Hashable, load: Callable[[], NDArray[np.uint8]], format_: int | None = None
-    ) -> moderngl.Texture:
+    def _texture(self, key: Hashable, load: Callable[[], NDArray[np.uint8]]) -> moderngl.Texture:
         """The texture of `key`: of a procedural surface, or the id of an array that the library holds."""
         if key not in self._textures:
             image = load()
-            data = np.ascontiguousarray(image).tobytes()
-            texture = self._gl.texture(image.shape[1::-1], 3, data, internal_format=format_)
+            texture = self._gl.texture(image.shape[1::-1], 3, cv2.LUT(image, ROOT_FROM_SRGB).tobytes())
             texture.build_mipmaps()
             self._textures[key] = texture
         self._textures.move_to_end(key)
@@ -275,7 +277,10 @@ class FastRenderer:
     def _lay_surfaces(self, view: _View, rect: Rect) -> None:
         """Draws what image.frag shades; clears whatever cells it may look at."""
         target = self._targets.surfaces
-        target.clear(viewport=widened(rect, self._targets.size, CELLS))
+        for draw in view.draws:
+            own = bounds(view.scene.camera, draw.corners_world())
+            if own is not None:
+                target.clear(viewport=widened(own, self._targets.size, CELLS))
         target.scissor = rect
         target.use()
         self._gl.enable_only(moderngl.DEPTH_TEST)
@@ -298,9 +303,9 @@ class FastRenderer:
         background, targets = view.scene.background, self._targets
         texture = targets.photo
         if background.kind == "photo":
-            texture.write(backdrop_texture(view.scene, self._photos))
+            texture.write(cv2.LUT(backdrop_texture(view.scene, self._photos), ROOT_FROM_SRGB).tobytes())
         else:
-            texture = self._surface(background.kind, background.seed, GL_SRGB8)
+            texture = self._surface(background.kind, background.seed)
         texture.use(BASE)
         targets.samples.use(SURFACES)
         flags = "PHOTO" if background.kind == "photo" else "", "LIT" if background.on_plane else ""
@@ -318,7 +323,7 @@ class FastRenderer:
             materials.release()
         width, height = targets.size
         rgba = np.frombuffer(targets.image.read(components=4), np.uint8).reshape(height, width, 4)
-        return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
+        return np.asarray(cv2.LUT(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), RGB_FROM_ROOT), np.uint8)
 
     def _materials(self, draws: Sequence[_Draw]) -> moderngl.Texture:
         """What image.frag knows of each part, in use."""
@@ -342,6 +347,7 @@ class FastRenderer:
             image_size=self._targets.size,
             mirror=-1.0 if background.flip else 1.0,
             roughness=max(background.roughness, 0.04),
+            tint=background.tint,
         )
         if program.glo not in self._images:
             self._images[program.glo] = self._gl.vertex_array(program, [], self._cells)

@@ -27,6 +27,7 @@ from OpenGL.GL import (
 )
 from pyrender.renderer import Renderer as _GLRenderer
 
+from synth.background import surface
 from synth.errors import EnvironmentProblem
 from synth.geometry import rigid, rotation_between
 from synth.instance import Library, joint_transform
@@ -203,7 +204,8 @@ class PyrenderRenderer:
         for distractor in scene.distractors:
             part = distractor_part(distractor)
             material = pyrender.MetallicRoughnessMaterial(
-                baseColorTexture=_texture(part.texture),
+                baseColorFactor=(*part.base_color, 1.0),
+                baseColorTexture=_texture(surface(distractor.surface, distractor.surface_seed)),
                 roughnessFactor=part.roughness,
                 metallicFactor=part.metallic,
             )
@@ -233,15 +235,19 @@ class PyrenderRenderer:
     def _ground(self, scene: SceneSpec) -> Any:
         vertices, faces, uv = backdrop(scene)
         texture = _texture(backdrop_texture(scene, self._photos))
+        tint = np.ones(3) if scene.background.kind == "photo" else np.array(scene.background.tint)
         if scene.background.on_plane:
             material = pyrender.MetallicRoughnessMaterial(
-                baseColorTexture=texture, roughnessFactor=scene.background.roughness, metallicFactor=0.0
+                baseColorFactor=(*tint, 1.0),
+                baseColorTexture=texture,
+                roughnessFactor=scene.background.roughness,
+                metallicFactor=0.0,
             )
         else:
             material = pyrender.MetallicRoughnessMaterial(
                 baseColorFactor=(0.0, 0.0, 0.0, 1.0),
                 emissiveTexture=texture,
-                emissiveFactor=np.ones(3),
+                emissiveFactor=np.sqrt(tint),  # its shader multiplies by it twice
                 roughnessFactor=1.0,
                 metallicFactor=1.0,
             )

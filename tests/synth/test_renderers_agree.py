@@ -12,6 +12,7 @@ from synth.background import photo_names
 from synth.config import RENDERERS, SynthConfig
 from synth.instance import Library
 from synth.labels import make_labels
+from synth.lens import take
 from synth.render import Renderer, open_renderer
 from synth.render import fast as fast_renderer
 from synth.sample import sample_scene
@@ -42,7 +43,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     for index in range(SCENES):
         library = Library((assets[index % len(assets)],), photo_names(pool))
         scene = sample_scene(SynthConfig(), library, 3, index)
-        results = [renderer.render(scene) for renderer in renderers]
+        results = [take(renderer, scene) for renderer in renderers]
         labels = [make_labels(scene, library, result) for result in results]
         found.append(Pair(scene, *results, (labels[0].keypoints[..., 2], labels[1].keypoints[..., 2])))
     for renderer in renderers:

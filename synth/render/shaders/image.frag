@@ -1,6 +1,7 @@
 // Every pixel of the image: the background and, where there are parts, their samples shaded before it.
-uniform sampler2D base_texture;      // linear RGB
+uniform sampler2D base_texture;      // square roots of linear RGB, as everything that is stored in 8 bits
 uniform vec2 image_size;
+uniform vec3 tint;
 uniform float mirror;                // -1: the pattern is mirrored
 #ifdef SHADOW
 uniform sampler2DShadow shadow_map;
@@ -18,7 +19,11 @@ noperspective in vec3 other_specular;
 out vec4 color;
 
 vec3 encoded(vec3 light) {
-    return clamp(pow(light, vec3(1.0 / 2.2)), 0.0, 1.0);
+    return sqrt(min(light, 1.0));
+}
+
+vec3 decoded(vec3 root) {
+    return root * root;
 }
 
 #ifdef SHADOW
@@ -49,10 +54,6 @@ float key_arrives(vec3 position, vec3 n) {
 #endif
 
 #ifdef THINGS
-vec3 decoded(vec3 srgb) {
-    return mix(srgb / 12.92, pow((srgb + 0.055) / 1.055, vec3(2.4)), step(0.04045, srgb));
-}
-
 // Hue turned by change.x; saturation and value multiplied by change.y and change.z.
 vec3 varied(vec3 rgb, vec3 change) {
     float value = max(rgb.r, max(rgb.g, rgb.b));
@@ -119,11 +120,11 @@ void main() {
     vec3 position = eye + ray * min(reach, -eye.z / min(ray.z, -1e-9));
 #endif
 #if defined(PHOTO)
-    vec3 light = texelFetch(base_texture, ivec2(gl_FragCoord.xy), 0).rgb;
+    vec3 light = decoded(texelFetch(base_texture, ivec2(gl_FragCoord.xy), 0).rgb);
 #elif defined(LIT)
-    vec3 light = texture(base_texture, vec2(mirror * position.x, -position.y - position.z) / tile).rgb;
+    vec3 light = tint * decoded(texture(base_texture, vec2(mirror * position.x, -position.y - position.z) / tile).rgb);
 #else
-    vec3 light = texture(base_texture, vec2(mirror, 1.0) * gl_FragCoord.xy / image_size).rgb;
+    vec3 light = tint * decoded(texture(base_texture, vec2(mirror, 1.0) * gl_FragCoord.xy / image_size).rgb);
 #endif
 #ifdef LIT
     vec3 key = key_radiance;
