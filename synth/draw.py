@@ -38,12 +38,14 @@ def draw_objects(
     keypoints: ArrayLike,
     color: Color | None = None,
     names: bool = False,
+    captions: Sequence[str] = (),
 ) -> Image:
     """A copy of `rgb` with boxes, skeletons and keypoints: filled = visible, hollow = occluded.
 
     rgb: (H, W, 3) uint8. boxes: (N, 4) x0, y0, x1, y1. keypoints: (N, K, 3) x, y, v. Pixels are
     continuous, (0, 0) = top-left corner of the image. color: of boxes and skeletons, by default one per
-    object; keypoints keep one colour per name. names: write each keypoint's name beside it.
+    object; keypoints keep one colour per name. names: write each keypoint's name beside it. captions: one a
+    box, written above it.
     Raises ValueError when the shapes do not fit the schema.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
@@ -56,6 +58,8 @@ def draw_objects(
     for n, (box, points) in enumerate(zip(boxes, keypoints, strict=True)):
         line = color or PALETTE[n % len(PALETTE)]
         cv2.rectangle(canvas, _fixed(box[:2]), _fixed(box[2:]), line, thickness, cv2.LINE_AA, _SHIFT)
+        if captions:
+            _write(canvas, captions[n], (box[0], box[1] - 4 * thickness), thickness)
         for a, b in schema.skeleton:
             if points[a, 2] >= OCCLUDED and points[b, 2] >= OCCLUDED:
                 ends = _fixed(points[a, :2]), _fixed(points[b, :2])

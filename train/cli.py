@@ -115,6 +115,49 @@ def eval_command(weights: Path, real: Path, object_: str | None, out: Path, devi
     click.echo(f"results: {out / 'eval.json'}, {out / 'predictions.jpg'}, {out / 'worst.jpg'}")
 
 
+@main.command("predict")
+@click.argument("weights", type=existing)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--out", type=existing, required=True, help="Folder for predictions and overlays.")
+@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a box.")
+@click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a keypoint.")
+@click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
+@click.option("--detections", type=int, help="Objects in a picture at most.")
+@click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
+@click.option("--frames", type=click.IntRange(1), help="Pictures of a video or camera at most.")
+@click.option("--overlays/--no-overlays", default=True, show_default=True)
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def predict_command(
+    weights: Path,
+    inputs: tuple[str, ...],
+    out: Path,
+    score: float,
+    keypoint_score: float,
+    nms: float | None,
+    detections: int | None,
+    size: int | None,
+    frames: int | None,
+    overlays: bool,
+    device: str | None,
+) -> None:
+    """Find objects in images, folders, globs, videos or a camera (its number)."""
+    tune_cpu()
+    from train.inputs import find_inputs
+    from train.predict import Detector, Settings
+    from train.predict_files import predict_files
+
+    settings = Settings(score, nms, detections, size)
+    photos, films = find_inputs(inputs)
+    detector = Detector.load(weights, chosen_device(device), settings)
+    summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
+    click.echo(f"{summary.objects} objects in {summary.pictures} pictures: {out}")
+    for reason in summary.failed.values():
+        click.echo(f"left out: {reason}", err=True)
+    if summary.failed:
+        click.echo(f"{len(summary.failed)} of the files given could not be read", err=True)
+        sys.exit(1)
+
+
 @main.command("demo")
 @click.option("--out", type=existing, default=Path("runs/demo"), show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Render processes; 0 = one per core.")

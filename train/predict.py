@@ -9,11 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from synth.coco import Category
+from synth.errors import ConfigError
 from synth.types import Array
 from train.checkpoint import load_model
 from train.metrics import Found
 from train.model import KeypointDetector
 from train.transforms import fit_size, resize
+
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,38 @@ class Detection:
     keypoint_scores: Array
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What may be chosen at inference; None keeps what the weights were trained with.
+
+    score: of the box, the least that counts. nms: IoU above which the weaker of two boxes goes. detections:
+    at most, in one photo. long_side_px: to which a photo is scaled.
+    """
+
+    score: float | None = None
+    nms: float | None = None
+    detections: int | None = None
+    long_side_px: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("score", self.score), ("nms", self.nms)):
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigError(f"{name}: {value:g}, expected a number from 0 to 1")
+        if self.detections is not None and self.detections < 1:
+            raise ConfigError(f"detections: {self.detections}, expected at least 1")
+        if self.long_side_px is not None and not MIN_SIDE_PX <= self.long_side_px <= MAX_SIDE_PX:
+            raise ConfigError(f"size: {self.long_side_px}, expected {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
+
+
 class Detector:
-    """detector(rgb) -> detections, best first. Scores below the trained score_threshold are left out."""
+    """detector(rgb) -> detections, best first.
+
+    >>> from train.predict import Detector, Settings
+    >>> detector = Detector.load("runs/glue_tube/train", settings=Settings(score=0.3, detections=2))
+    >>> best = detector(rgb)[0]
+    >>> best.name, best.box_xyxy.shape, best.keypoints.shape, best.keypoint_scores.shape
+    ('glue_tube', (4,), (2, 2), (2,))
+    """
 
     def __init__(
         self, model: KeypointDetector, category: Category, long_side_px: int, device: torch.device
@@ -39,11 +72,18 @@ class Detector:
         self._device = device
 
     @classmethod
-    def load(cls, folder: Path | str, device: str | torch.device = "cpu") -> Self:
+    def load(
+        cls, folder: Path | str, device: str | torch.device = "cpu", settings: Settings | None = None
+    ) -> Self:
         """folder: a snapshot (OUT/best) or a run holding one (OUT). Raises DataError if there is none."""
-        device = torch.device(device)
+        device, chosen = torch.device(device), settings or Settings()
         model, meta = load_model(snapshot_folder(Path(folder)))
-        return cls(model.to(device), meta.category, meta.config.model.long_side_px, device)
+        heads = model.roi_heads
+        heads.score_thresh = heads.score_thresh if chosen.score is None else chosen.score
+        heads.nms_thresh = heads.nms_thresh if chosen.nms is None else chosen.nms
+        heads.detections_per_img = chosen.detections or heads.detections_per_img
+        side = chosen.long_side_px or meta.config.model.long_side_px
+        return cls(model.to(device), meta.category, side, device)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""

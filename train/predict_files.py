@@ -1,0 +1,178 @@
+"""Predictions on files and films: overlays to look at, JSON lines and COCO results to work with.
+
+`out` holds predictions.jsonl (a line a picture), images.json and results.json (COCO: what pycocotools'
+loadRes takes, and the images it speaks of), and overlays/.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.coco import ImageLabels, category_to_json, image_to_json
+from synth.draw import draw_objects, write_image
+from synth.errors import DataError
+from synth.files import write_text
+from synth.progress import track
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
+from train.datasets import read_image
+from train.inputs import Film, read_frames
+from train.predict import Detection, Detector
+
+PREDICTIONS, IMAGES, RESULTS, OVERLAYS = "predictions.jsonl", "images.json", "results.json", "overlays"
+Rgb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """pictures: how many were looked at. objects: found in them. failed: file -> why it was left out."""
+
+    pictures: int
+    objects: int
+    failed: dict[str, str]
+
+
+def predict_files(
+    detector: Detector,
+    photos: Sequence[Path],
+    films: Sequence[Film],
+    out: Path,
+    keypoint_score: float,
+    frames: int | None = None,
+    overlays: bool = True,
+) -> Summary:
+    """Writes `out` (see above); pictures that cannot be read are left out and named in the summary.
+
+    keypoint_score: keypoints below it are not drawn and carry v = 1. frames: of a film, at most.
+    What was done is written also when the run is interrupted.
+    """
+    writer = _Writer(detector, out, keypoint_score)
+    failed: dict[str, str] = {}
+    try:
+        names = overlay_names(photos)
+        for path in track(photos, len(photos), "predict") if photos else ():
+            try:
+                rgb = read_image(path)
+            except DataError as error:
+                failed[str(path)] = str(error)
+                continue
+            drawn = writer.add(str(path), rgb)
+            if overlays:
+                write_image(out / OVERLAYS / names[path], drawn)
+        for film in films:
+            _predict_film(writer, film, out, frames, overlays)
+    finally:
+        writer.close()
+    return Summary(len(writer.images), len(writer.results), failed)
+
+
+def overlay_names(photos: Sequence[Path]) -> dict[Path, str]:
+    """A file name of its own for each photo, also where photos of different folders are called alike."""
+    taken: set[str] = set()
+    names = {}
+    for path in photos:
+        name, count = f"{path.stem}.jpg", 1
+        while name in taken:
+            count += 1
+            name = f"{path.stem}_{count}.jpg"
+        taken.add(name)
+        names[path] = name
+    return names
+
+
+def _predict_film(writer: "_Writer", film: Film, out: Path, frames: int | None, overlays: bool) -> None:
+    total = min(film.frames, frames) if frames and film.frames else frames or film.frames
+    video: cv2.VideoWriter | None = None
+    target = out / OVERLAYS / f"{film.name}.mp4"
+    part = target.with_name(f".{target.name}.part.mp4")
+    try:
+        for number, rgb in enumerate(track(read_frames(film), total, film.name)):
+            if frames is not None and number >= frames:
+                break
+            drawn = writer.add(f"{film.source}#{number}", rgb)
+            if overlays:
+                if video is None:
+                    part.parent.mkdir(parents=True, exist_ok=True)
+                    size = drawn.shape[1], drawn.shape[0]
+                    video = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), film.rate, size)
+                video.write(np.ascontiguousarray(drawn[:, :, ::-1]))
+    finally:
+        if video is not None:
+            video.release()
+            part.replace(target)
+
+
+class _Writer:
+    """Collects predictions and writes them when closed."""
+
+    def __init__(self, detector: Detector, out: Path, keypoint_score: float) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
+        self._rows: list[str] = []
+        self._detector, self._out, self._keypoint_score = detector, out, keypoint_score
+
+    def add(self, name: str, rgb: Rgb) -> Rgb:
+        """Predicts on one picture; returns its overlay."""
+        found = self._detector(rgb)
+        height, width = rgb.shape[:2]
+        image_id = len(self.images) + 1
+        self.images.append(image_to_json(ImageLabels(image_id, name, width, height, ())))
+        category_id = self._detector.category.id
+        self.results += [coco_result(d, image_id, category_id, self._keypoint_score) for d in found]
+        names = self._detector.category.schema.names
+        objects = [detection_to_json(d, names) for d in found]
+        self._rows.append(json.dumps({"image": name, "width": width, "height": height, "objects": objects}))
+        return overlay(rgb, found, self._detector.category.schema, self._keypoint_score)
+
+    def close(self) -> None:
+        document = {
+            "images": self.images,
+            "annotations": [],
+            "categories": [category_to_json(self._detector.category)],
+        }
+        write_text(self._out / PREDICTIONS, "".join(f"{row}\n" for row in self._rows))
+        write_text(self._out / IMAGES, json.dumps(document))
+        write_text(self._out / RESULTS, json.dumps(self.results))
+
+
+def detection_to_json(detection: Detection, names: Sequence[str]) -> dict[str, Any]:
+    """name, score, box_xyxy, and keypoints: name -> x, y, score; pixels of the picture."""
+    points = zip(names, detection.keypoints.tolist(), detection.keypoint_scores.tolist(), strict=True)
+    return {
+        "name": detection.name,
+        "score": round(detection.score, 4),
+        "box_xyxy": np.round(detection.box_xyxy, 2).tolist(),
+        "keypoints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in points},
+    }
+
+
+def coco_result(
+    detection: Detection, image_id: int, category_id: int, keypoint_score: float
+) -> dict[str, Any]:
+    """A row of a COCO results file; v = 2 for keypoints at least as sure as `keypoint_score`, else 1."""
+    x0, y0, x1, y1 = detection.box_xyxy.tolist()
+    v = np.where(detection.keypoint_scores >= keypoint_score, VISIBLE, OCCLUDED)
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "keypoints": np.column_stack([detection.keypoints, v]).reshape(-1).tolist(),
+        "score": detection.score,
+    }
+
+
+def overlay(rgb: Rgb, found: Sequence[Detection], schema: KeypointSchema, keypoint_score: float) -> Rgb:
+    """A copy of `rgb` with boxes, scores, skeletons and the keypoints that are sure enough."""
+    points = [
+        np.column_stack([d.keypoints, np.where(d.keypoint_scores >= keypoint_score, VISIBLE, NOT_LABELLED)])
+        for d in found
+    ]
+    captions = [f"{d.name} {d.score:.2f}" for d in found]
+    return draw_objects(
+        rgb, schema, [d.box_xyxy for d in found], points, names=len(schema) <= 12, captions=captions
+    )
