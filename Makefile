@@ -1,7 +1,7 @@
 # Every target is one line over a `meshmark` command. `make help` lists them with their variables.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check render preview validate train eval-real predict asset-check clean
+.PHONY: help setup demo test check render preview validate train eval-real predict pose asset-check clean
 
 OBJECT_GIVEN := $(OBJECT)
 OBJECT ?= chessboard
@@ -47,6 +47,9 @@ eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJ
 
 predict: setup ## Find objects in photos or videos [WEIGHTS= INPUT=file|folder|glob|camera OUT= ARGS= of meshmark predict]
 	$(meshmark) predict '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/predict)' $(ARGS)
+
+pose: setup ## Poses of objects in photos [WEIGHTS= INPUT=file|folder|glob OBJECT= CAMERA=calibration file or FOV=degrees OUT=]
+	$(meshmark) pose '$(WEIGHTS)' $(INPUT) --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/pose)' $(call opt,camera,$(CAMERA)) $(call opt,fov-deg,$(FOV))
 
 asset-check: setup ## Lint an object folder and draw its turntable [OBJECT= OUT=file]
 	$(meshmark) asset check '$(OBJECT)' $(call opt,out,$(OUT))

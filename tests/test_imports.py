@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_MAY_IMPORT = {
     "synth.assets",
+    "synth.calibration",
     "synth.cli",
     "synth.coco",
     "synth.config",
@@ -18,8 +19,11 @@ TRAIN_MAY_IMPORT = {
     "synth.fetch",
     "synth.files",
     "synth.generate",
+    "synth.geometry",
     "synth.preview",
     "synth.progress",
+    "synth.sample",
+    "synth.scene_json",
     "synth.types",
     "synth.yaml",
 }

@@ -158,6 +158,71 @@ def predict_command(
         sys.exit(1)
 
 
+@main.command("pose")
+@click.argument("weights", type=existing)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
+@click.option("--camera", type=existing, help="Calibration file as OpenCV or ROS writes it.")
+@click.option("--fov-deg", type=click.FloatRange(1, 170), help="Field of view along the longer side.")
+@click.option("--out", type=existing, required=True, help="Folder for poses.jsonl and overlays.")
+@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a box.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def pose_command(
+    weights: Path,
+    inputs: tuple[str, ...],
+    object_: str,
+    camera: Path | None,
+    fov_deg: float | None,
+    out: Path,
+    score: float,
+    device: str | None,
+) -> None:
+    """Where objects are, seen from the camera: metres, from keypoints and intrinsics."""
+    tune_cpu()
+    from train.inputs import find_inputs
+    from train.pose_files import POSES, pose_files
+    from train.predict import Detector, Settings
+
+    photos, films = find_inputs(inputs)
+    if films:
+        raise ConfigError(f"{films[0].source}: poses are found in images, not in films")
+    detector = Detector.load(weights, chosen_device(device), Settings(score=score))
+    count, failed = pose_files(detector, object_, photos, out, camera, fov_deg)
+    click.echo(f"{count} poses in {len(photos) - len(failed)} pictures: {out / POSES}")
+    for reason in failed.values():
+        click.echo(f"left out: {reason}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+@main.command("eval-pose")
+@click.argument("weights", type=existing)
+@click.option("--synth", type=existing, required=True, help="Folder that `meshmark render` made.")
+@click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
+@click.option("--out", type=existing, required=True, help="Folder for poses.json.")
+@click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Images at most.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def eval_pose_command(
+    weights: Path, synth: Path, object_: str, out: Path, count: int, device: str | None
+) -> None:
+    """Measure poses on rendered images, whose true poses are known."""
+    tune_cpu()
+    from train.pose_eval import evaluate_poses
+
+    result = evaluate_poses(weights, synth, object_, out, count, chosen_device(device))
+    counts = f"{result['n_objects']} objects, {result['n_found']} found, {result['n_posed']} posed"
+    click.echo(f"{counts}; ADD within a tenth of the size: {result['add_within_a_tenth']:.3f}")
+    for which in ("median", "p90"):
+        if result[which]:
+            m = result[which]
+            click.echo(
+                f"{which}: {m['rotation_deg']:.2f} deg, {1000 * m['translation_m']:.1f} mm "
+                f"({100 * m['translation_share']:.2f} % of the distance), "
+                f"ADD {100 * m['add_share']:.2f} %, ADD-S {100 * m['add_s_share']:.2f} % of the size"
+            )
+    click.echo(f"results: {out / 'poses.json'}")
+
+
 @main.command("demo")
 @click.option("--out", type=existing, default=Path("runs/demo"), show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Render processes; 0 = one per core.")

@@ -1,0 +1,116 @@
+"""Poses on photos: JSON lines, and overlays that show the object's axes."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.assets import load_object
+from synth.calibration import read_calibration
+from synth.config import Calibration
+from synth.draw import write_image
+from synth.errors import ConfigError, DataError
+from synth.files import write_text
+from synth.geometry import intrinsics, to_opencv
+from synth.progress import track
+from synth.sample import calibrated_camera
+from synth.types import Camera
+from train.checkpoint import check_object
+from train.datasets import read_image
+from train.pose import NoPose, Pose, axes_in_picture, solve_pose
+from train.pose_eval import rigid_keypoints
+from train.predict import Detector
+from train.predict_files import OVERLAYS, overlay, overlay_names
+from train.setup import object_category
+
+POSES = "poses.jsonl"
+AXIS_COLORS = ((220, 40, 40), (40, 180, 60), (50, 90, 230))
+AXIS_SHARE = 0.5
+
+
+def camera_for(width: int, height: int, calibration: Path | None, fov_deg: float | None) -> Camera:
+    """The camera of a picture of that size. fov_deg: along its longer side.
+
+    Raises ConfigError for a calibration whose image has another shape, and when neither or both are given.
+    """
+    if (calibration is None) == (fov_deg is None):
+        raise ConfigError("expected either --camera (a calibration file) or --fov-deg")
+    longer = max(width, height)
+    if calibration is None:
+        focal = longer / 2 / math.tan(math.radians(fov_deg or 0.0) / 2)
+        return Camera(width, height, intrinsics(width, height, focal), np.eye(4))
+    known = Calibration(**read_calibration(calibration))
+    if abs(known.width_px * height - known.height_px * width) > 0.01 * known.width_px * height:
+        raise ConfigError(
+            f"{calibration}: is of {known.width_px}x{known.height_px} px, the picture has {width}x{height}"
+        )
+    return replace(calibrated_camera(known, longer, np.eye(4)), width_px=width, height_px=height)
+
+
+def pose_files(
+    detector: Detector,
+    object_: str,
+    photos: Sequence[Path],
+    out: Path,
+    calibration: Path | None,
+    fov_deg: float | None,
+) -> tuple[int, dict[str, str]]:
+    """Writes poses.jsonl and overlays/ to `out`; returns the number of poses and what could not be read."""
+    asset = load_object(object_)
+    check_object(detector.category, object_category(object_)[0], object_)
+    fixed, names = rigid_keypoints(asset), overlay_names(photos)
+    lines: list[str] = []
+    failed: dict[str, str] = {}
+    count = 0
+    for path in track(photos, len(photos), "pose"):
+        try:
+            rgb = read_image(path)
+        except DataError as error:
+            failed[str(path)] = str(error)
+            continue
+        camera = camera_for(rgb.shape[1], rgb.shape[0], calibration, fov_deg)
+        found = detector(rgb)
+        drawn, rows = overlay(rgb, found, detector.category.schema, 0.0), []
+        for detection in found:
+            solved = solve_pose(
+                asset.keypoints_m, detection.keypoints, detection.keypoint_scores * fixed, camera
+            )
+            rows.append({"name": detection.name, "score": detection.score, **pose_to_json(solved)})
+            if isinstance(solved, Pose):
+                count += 1
+                axes = axes_in_picture(solved.T_camera_from_object, AXIS_SHARE * asset.diameter_m, camera)
+                drawn = draw_axes(drawn, axes)
+        lines.append(json.dumps({"image": str(path), "K": camera.K.tolist(), "objects": rows}))
+        write_image(out / OVERLAYS / names[path], drawn)
+    write_text(out / POSES, "".join(f"{line}\n" for line in lines))
+    return count, failed
+
+
+def pose_to_json(solved: Pose | NoPose) -> dict[str, Any]:
+    """Metres and px; a pose that could not be found gives its reason."""
+    if isinstance(solved, NoPose):
+        return {"T_camera_from_object": None, "reason": solved.reason}
+    return {
+        "T_camera_from_object": solved.T_camera_from_object.tolist(),
+        "rms_px": solved.rms_px,
+        "inliers": solved.inliers.tolist(),
+        "covariance": solved.covariance.tolist(),
+        "other_T_camera_from_object": None if solved.other is None else solved.other.tolist(),
+        "other_ratio": None if solved.other is None else solved.other_ratio,
+    }
+
+
+def draw_axes(rgb: NDArray[np.uint8], axes: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """A copy of `rgb` with x red, y green and z blue. axes: (4, 2) px of the origin and the ends."""
+    canvas = np.ascontiguousarray(rgb).copy()
+    thickness = max(2, round(max(canvas.shape[:2]) / 320))
+    ends = np.round(np.clip(to_opencv(axes), -1e4, 1e4) * 16).astype(int)
+    for end, color in zip(ends[1:], AXIS_COLORS, strict=True):
+        cv2.arrowedLine(canvas, tuple(ends[0]), tuple(end), color, thickness, cv2.LINE_AA, 4, 0.08)
+    return canvas
