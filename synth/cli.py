@@ -121,4 +121,22 @@ def fetch(what: str) -> None:
     console.print(str(chessboard_photos() if what == "chessboards" else background_photos()))
 
 
-synth_commands: list[click.Command] = [render, preview, validate, asset, fetch]
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Choice(["coco", "yolo-pose", "shapes", "bop"]), required=True)
+@click.option("--object", "object_", help="For bop, and for folders of one JSON a photo without a schema.")
+def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
+    """Labels at SOURCE (COCO, YOLO-pose, one JSON a photo; for bop a rendered folder) as TARGET."""
+    from synth.assets import load_schema
+    from synth.coco import Category
+    from synth.convert import convert as run
+
+    category = None
+    if object_ is not None:
+        name, category_id, schema, _ = load_schema(object_)
+        category = Category(category_id, name, schema)
+    console.print(f"{target}: {run(source, target, to, object_, category)} images")
+
+
+synth_commands: list[click.Command] = [render, preview, validate, asset, fetch, convert]

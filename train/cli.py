@@ -115,6 +115,25 @@ def eval_command(weights: Path, real: Path, object_: str | None, out: Path, devi
     click.echo(f"results: {out / 'eval.json'}, {out / 'predictions.jpg'}, {out / 'worst.jpg'}")
 
 
+@main.command("compare")
+@click.argument("a", type=existing)
+@click.argument("b", type=existing)
+@click.option("--out", type=existing, help="JSON file for the comparison.")
+def compare_command(a: Path, b: Path, out: Path | None) -> None:
+    """Two evaluations (folders of `meshmark eval`) of the same photos: which is better, and is it chance?"""
+    import json
+
+    from rich.console import Console
+
+    from synth.files import write_text
+    from train.compare import compare, print_comparison
+
+    result = compare(a, b)
+    print_comparison(result, Console())
+    if out is not None:
+        write_text(out, json.dumps(result, indent=1))
+
+
 @main.command("predict")
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)

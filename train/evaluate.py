@@ -57,6 +57,7 @@ def evaluate_photos(
         "weights": str(snapshot_folder(weights)),
         "data": str(real),
         **evaluate(truths, founds, schema),
+        "per_image": per_image(samples, truths, founds),
     }
     write_sheets(out, samples, founds, schema)
     write_text(out / "eval.json", json.dumps(result, indent=1))
@@ -69,6 +70,22 @@ def image_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Array:
     share = np.minimum(errors.error_px / errors.side_px, NOT_FOUND_SHARE)
     total = np.bincount(errors.image, weights=share, minlength=len(truths))
     return np.asarray(total / np.maximum(np.bincount(errors.image, minlength=len(truths)), 1))
+
+
+def per_image(
+    samples: Sequence[Sample], truths: Sequence[Truth], founds: Sequence[Found]
+) -> list[dict[str, Any]]:
+    """For each photo its file and the error of each labelled keypoint as a share of its box's longer side,
+    None where the object was not found."""
+    errors = keypoint_errors(truths, founds)
+    share = errors.error_px / errors.side_px
+    return [
+        {
+            "file": sample.image_path.name,
+            "errors": [float(e) if np.isfinite(e) else None for e in share[errors.image == image]],
+        }
+        for image, sample in enumerate(samples)
+    ]
 
 
 def write_sheets(

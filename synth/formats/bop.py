@@ -1,0 +1,110 @@
+"""BOP's scene files for poses: scene_camera.json, scene_gt.json, scene_gt_info.json, models_info.json, rgb/.
+
+Millimetres; cam_R_m2c and cam_t_m2c map model to camera (x right, y down, z forward), row by row. cam_K
+counts pixels as OpenCV does, from the centre of the first one.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synth.assets import load_object
+from synth.coco import read_json
+from synth.errors import DataError
+from synth.formats.images import place
+from synth.generate import SCENES, image_name, read_log
+from synth.geometry import from_opencv, rigid, to_opencv
+from synth.types import Array
+
+MM = 1000.0
+CAMERA, TRUTH, INFO, MODELS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json", "models_info.json"
+
+
+@dataclass(frozen=True)
+class PoseLabel:
+    """One object of one image: K (3, 3) in continuous pixels, T_camera_from_object (4, 4) in metres."""
+
+    image: int
+    object_id: int
+    K: Array
+    T_camera_from_object: Array
+
+
+def write(source: Path, object_: str, target: Path) -> None:
+    """`source`: a folder that `meshmark render` made, of `object_`; poses come from its scenes.jsonl.
+
+    Raises DataError for a folder without it, and for lenses and per-axis scales, which BOP cannot hold.
+    """
+    if not (source / SCENES).is_file():
+        raise DataError(f"{source}: no {SCENES} in it, expected a folder that `meshmark render` made")
+    asset = load_object(object_)
+    cameras: dict[str, Any] = {}
+    truths: dict[str, Any] = {}
+    infos: dict[str, Any] = {}
+    for row in read_log(source):
+        index, scene = row["index"], row["scene"]
+        _check(row, f"{source / SCENES}: image {index}")
+        place(source / image_name(index), target / "rgb" / f"{index:06d}.jpg")
+        K = np.array(scene["camera"]["K"])
+        K[:2, 2] = to_opencv(K[:2, 2])
+        cameras[str(index)] = {"cam_K": K.ravel().tolist(), "depth_scale": 1.0}
+        truths[str(index)] = [
+            {
+                "cam_R_m2c": T[:3, :3].ravel().tolist(),
+                "cam_t_m2c": (MM * T[:3, 3]).tolist(),
+                "obj_id": a["category_id"],
+            }
+            for a in row["annotations"]
+            for T in [np.array(a["T_camera_from_object"])]
+        ]
+        infos[str(index)] = [_info(a) for a in row["annotations"]]
+    vertices = MM * np.concatenate([part.vertices for part in asset.meshes[0]])
+    low, size = vertices.min(0), np.ptp(vertices, axis=0)
+    model: dict[str, float] = {"diameter": MM * asset.diameter_m}
+    for n, axis in enumerate("xyz"):
+        model |= {f"min_{axis}": float(low[n]), f"size_{axis}": float(size[n])}
+    for name, content in ((CAMERA, cameras), (TRUTH, truths), (INFO, infos)):
+        (target / name).write_text(json.dumps(content))
+    (target / MODELS).write_text(json.dumps({str(asset.category_id): model}, indent=1))
+
+
+def read(folder: Path) -> Iterator[PoseLabel]:
+    """Poses of a BOP scene folder. Raises DataError naming file and image."""
+    cameras, truths = read_json(folder / CAMERA), read_json(folder / TRUTH)
+    for image, rows in truths.items():
+        where = f"{folder / TRUTH}: image {image}"
+        try:
+            K = np.array(cameras[image]["cam_K"], dtype=np.float64).reshape(3, 3)
+            K[:2, 2] = from_opencv(K[:2, 2])
+            for row in rows:
+                R = np.array(row["cam_R_m2c"], dtype=np.float64).reshape(3, 3)
+                t = np.array(row["cam_t_m2c"], dtype=np.float64).reshape(3) / MM
+                if not (np.isfinite(t).all() and np.abs(R @ R.T - np.eye(3)).max() < 1e-3):
+                    raise DataError(f"{where}: cam_R_m2c is no rotation or cam_t_m2c is not finite")
+                yield PoseLabel(int(image), int(row["obj_id"]), K, rigid(R, t))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where}: malformed: {error!r}") from error
+
+
+def _check(row: dict[str, Any], where: str) -> None:
+    if row["scene"]["camera"]["distortion"] is not None:
+        raise DataError(f"{where}: taken through a lens; render with camera.distorted: 0 for BOP")
+    for instance in row["scene"]["objects"]:
+        if not all(math.isclose(s, 1.0) for s in instance["scale"]):
+            raise DataError(f"{where}: an object is scaled, which BOP cannot hold; give scale ranges of 1")
+
+
+def _info(annotation: dict[str, Any]) -> dict[str, Any]:
+    x0, y0, x1, y1 = annotation["box_xyxy"]
+    visible = annotation["area"]
+    return {
+        "bbox_visib": [x0, y0, x1 - x0, y1 - y0],
+        "px_count_visib": int(visible),
+        "px_count_all": round(visible / max(annotation["visible_fraction"], 1e-9)),
+        "visib_fract": annotation["visible_fraction"],
+    }

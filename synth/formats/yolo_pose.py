@@ -1,0 +1,142 @@
+"""Ultralytics' YOLO-pose layout: data.yaml, images/SPLIT/NAME.jpg, labels/SPLIT/NAME.txt.
+
+A label line is `class cx cy w h x y v x y v …`, all but class and v as shares of the image's size, with v as
+in COCO. data.yaml holds kpt_shape, flip_idx and names, and beyond Ultralytics' keys kpt_names, skeleton,
+oks_sigmas, category_ids and flip_defined, so that nothing of the keypoint schema is lost. Masks, areas and
+crowds have no place in it.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from synth.coco import DEFAULT_SIGMA, Annotation, Category, ImageLabels, KeypointDataset
+from synth.errors import DataError
+from synth.formats.images import SUFFIXES, flat_names, image_size, place
+from synth.types import KeypointSchema
+from synth.yaml import read_yaml
+
+DATA = "data.yaml"
+SPLITS = ("train", "val")
+VAL_EVERY = 10
+MAX_KEYPOINTS = 1000
+
+
+def write(dataset: KeypointDataset, root: Path, target: Path) -> None:
+    """Images of `root`; every VAL_EVERY-th goes to val. Raises DataError for categories of unequal K."""
+    counts = {len(c.schema) for c in dataset.categories}
+    if len(counts) != 1:
+        raise DataError(f"categories have {sorted(counts)} keypoints, YOLO-pose needs one number for all")
+    (target / DATA).write_text(yaml.safe_dump(_description(dataset, counts.pop()), sort_keys=False))
+    classes = {category.id: n for n, category in enumerate(dataset.categories)}
+    for n, (image, name) in enumerate(zip(dataset.images, flat_names(dataset.images), strict=True)):
+        split = SPLITS[n % VAL_EVERY == VAL_EVERY - 1]
+        place(root / image.file_name, target / "images" / split / name)
+        label = target / "labels" / split / f"{Path(name).stem}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("".join(_line(a, classes[a.category_id], image) for a in image.annotations))
+
+
+def read(folder: Path) -> KeypointDataset:
+    """Both splits as one data set, file names relative to `folder`. Raises DataError naming file and line."""
+    path = folder / DATA
+    raw = read_yaml(path, DataError)
+    categories = _categories(raw, path)
+    images: list[ImageLabels] = []
+    for split in SPLITS:
+        pictures = folder / "images" / split
+        for picture in sorted(pictures.iterdir()) if pictures.is_dir() else []:
+            if picture.suffix.lower() in SUFFIXES:
+                width, height = image_size(picture)
+                label = folder / "labels" / split / f"{picture.stem}.txt"
+                lines = label.read_text(encoding="utf-8").splitlines() if label.is_file() else []
+                annotations = tuple(
+                    _annotation(line, f"{label}: line {n}", categories, width, height)
+                    for n, line in enumerate(lines, start=1)
+                    if line.strip()
+                )
+                name = picture.relative_to(folder).as_posix()
+                images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
+    if not images:
+        raise DataError(f"{folder}: no images in images/train or images/val")
+    return KeypointDataset(categories, tuple(images))
+
+
+def _description(dataset: KeypointDataset, k: int) -> dict[str, Any]:
+    schema = dataset.categories[0].schema
+    flip = list(range(k))
+    for a, b in schema.flip_pairs or ():
+        flip[a], flip[b] = b, a
+    return {
+        "path": ".",
+        "train": "images/train",
+        "val": "images/val" if len(dataset.images) >= VAL_EVERY else "images/train",
+        "kpt_shape": [k, 3],
+        "flip_idx": flip,
+        "names": {n: category.name for n, category in enumerate(dataset.categories)},
+        "kpt_names": {n: list(c.schema.names) for n, c in enumerate(dataset.categories)},
+        "skeleton": [list(pair) for pair in schema.skeleton],
+        "oks_sigmas": list(schema.oks_sigmas),
+        "category_ids": [category.id for category in dataset.categories],
+        "flip_defined": schema.flip_pairs is not None,
+    }
+
+
+def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
+    try:
+        k, size = (int(x) for x in raw["kpt_shape"])
+        if size != 3 or not 0 < k <= MAX_KEYPOINTS:
+            raise DataError(f"{path}: kpt_shape: {raw['kpt_shape']}, expected [K, 3]")
+        named = raw["names"]
+        names = {int(n): str(x) for n, x in (named.items() if isinstance(named, dict) else enumerate(named))}
+        flip = [int(x) for x in raw.get("flip_idx") or range(k)]
+        if sorted(flip) != list(range(k)) or any(flip[j] != i for i, j in enumerate(flip)):
+            raise DataError(f"{path}: flip_idx: {flip}, expected pairs among 0 to {k - 1}")
+        pairs = tuple((i, j) for i, j in enumerate(flip) if i < j)
+        keypoints = raw.get("kpt_names") or {}
+        ids = [int(x) for x in raw.get("category_ids") or [n + 1 for n in names]]
+        return tuple(
+            Category(
+                ids[at],
+                name,
+                KeypointSchema(
+                    names=tuple(map(str, keypoints.get(n) or [f"keypoint_{i}" for i in range(k)])),
+                    skeleton=tuple((int(a), int(b)) for a, b in raw.get("skeleton") or ()),
+                    flip_pairs=pairs if raw.get("flip_defined", "flip_idx" in raw) else None,
+                    oks_sigmas=tuple(float(s) for s in raw.get("oks_sigmas") or [DEFAULT_SIGMA] * k),
+                ),
+            )
+            for at, (n, name) in enumerate(sorted(names.items()))
+        )
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DataError(f"{path}: expected kpt_shape, names and flip_idx of YOLO-pose: {error!r}") from error
+
+
+def _line(annotation: Annotation, class_: int, image: ImageLabels) -> str:
+    size = np.array([image.width, image.height], dtype=np.float64)
+    x0, y0, x1, y1 = annotation.box_xyxy / np.tile(size, 2)
+    shares = annotation.keypoints[:, :2] / size
+    words = [str(class_), *(repr(float(v)) for v in ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0))]
+    for (x, y), v in zip(shares.tolist(), annotation.keypoints[:, 2].tolist(), strict=True):
+        words += [repr(x), repr(y), str(int(v))]
+    return " ".join(words) + "\n"
+
+
+def _annotation(
+    line: str, where: str, categories: tuple[Category, ...], width: int, height: int
+) -> Annotation:
+    try:
+        class_, *numbers = (float(word) for word in line.split())
+        category = categories[int(class_)]
+    except (ValueError, IndexError) as error:
+        raise DataError(f"{where}: {line[:60]!r}: expected a known class and numbers") from error
+    k = len(category.schema)
+    if len(numbers) != 4 + 3 * k or class_ < 0 or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: {1 + len(numbers)} values, expected {5 + 3 * k} finite ones")
+    cx, cy, w, h = numbers[:4]
+    points = np.array(numbers[4:]).reshape(k, 3) * [width, height, 1.0]
+    box = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * np.tile([width, height], 2)
+    return Annotation(category.id, box, points, float(np.prod(box[2:] - box[:2])))

@@ -1,0 +1,178 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from synth.coco import Annotation, Category, ImageLabels, KeypointDataset, read_coco, write_coco
+from synth.config import load_config
+from synth.convert import read
+from synth.formats import bop
+from synth.generate import RenderJob, generate, read_log
+from synth.types import KeypointSchema
+from train.cli import main
+
+NAMES = ("left", "right", "tip")
+CATEGORY = Category(7, "claw", KeypointSchema(NAMES, ((0, 2), (1, 2)), ((0, 1),), (0.05, 0.05, 0.1)))
+SIZES = ((64, 48), (100, 30))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["convert", *(str(a) for a in arguments)])
+
+
+def folder_of(root: Path, objects: list[list[Annotation]]) -> Path:
+    (root / "images").mkdir(parents=True)
+    images = []
+    for n, annotations in enumerate(objects):
+        width, height = SIZES[n % 2]
+        Image.new("RGB", (width, height), (n, 90, 120)).save(root / "images" / f"{n}.png")
+        images.append(ImageLabels(n + 1, f"images/{n}.png", width, height, tuple(annotations)))
+    write_coco(root / "annotations.json", [CATEGORY], images)
+    return root
+
+
+def annotation(rng: np.random.Generator) -> Annotation:
+    low, extent = rng.uniform(0, 15, 2), rng.uniform(1, 12, 2)
+    points = np.column_stack([rng.uniform(0, 30, (3, 2)), rng.integers(0, 3, 3)]).round(3)
+    box = np.concatenate([low, low + extent]).round(3)
+    return Annotation(CATEGORY.id, box, points, float(np.prod(box[2:] - box[:2])))
+
+
+def labels_of(dataset: KeypointDataset) -> dict[str, list[Annotation]]:
+    return {Path(i.file_name).name: list(i.annotations) for i in dataset.images}
+
+
+def same_labels(a: KeypointDataset, b: KeypointDataset) -> None:
+    one, other = labels_of(a), labels_of(b)
+    assert one.keys() == other.keys()
+    for name, annotations in one.items():
+        assert len(annotations) == len(other[name])
+        for x, y in zip(annotations, other[name], strict=True):
+            assert x.category_id == y.category_id
+            assert x.box_xyxy == pytest.approx(y.box_xyxy, abs=1e-9)
+            assert x.keypoints == pytest.approx(y.keypoints, abs=1e-9)
+    assert a.categories == b.categories
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), counts=st.lists(st.integers(0, 3), min_size=1, max_size=12))
+@pytest.mark.parametrize("to", ["coco", "yolo-pose", "shapes"])
+def test_round_trips_keep_names_visibility_and_coordinates(
+    tmp_path_factory: pytest.TempPathFactory, to: str, seed: int, counts: list[int]
+) -> None:
+    rng, root = np.random.default_rng(seed), tmp_path_factory.mktemp("trip")
+    source = folder_of(root / "source", [[annotation(rng) for _ in range(n)] for n in counts])
+    assert run(source, root / "there", "--to", to).exit_code == 0
+    same_labels(read_coco(source / "annotations.json"), read(root / "there", None)[0])
+    assert run(root / "there", root / "back", "--to", "coco").exit_code == 0
+    same_labels(read_coco(source / "annotations.json"), read_coco(root / "back" / "annotations.json"))
+    pictures = sorted((root / "back" / "images").iterdir())
+    assert len(pictures) == len(counts)
+    for picture in pictures:
+        assert picture.read_bytes() == (source / "images" / picture.name).read_bytes()
+
+
+def test_yolo_files_are_as_ultralytics_documents_them(tmp_path: Path) -> None:
+    box, points = np.array([16.0, 12.0, 48.0, 36.0]), np.array([[16, 12, 2], [48, 12, 1], [0, 0, 0.0]])
+    source = folder_of(tmp_path / "source", [[Annotation(7, box, points, 768.0)]])
+    assert run(source, tmp_path / "yolo", "--to", "yolo-pose").exit_code == 0
+    line = (tmp_path / "yolo" / "labels" / "train" / "0.txt").read_text().split()
+    assert [float(x) for x in line] == [0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 2, 0.75, 0.25, 1, 0, 0, 0]
+    raw = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+    assert (raw["kpt_shape"], raw["flip_idx"], raw["names"]) == ([3, 3], [1, 0, 2], {0: "claw"})
+    assert (tmp_path / "yolo" / raw["train"] / "0.png").is_file()
+    assert (tmp_path / "yolo" / raw["val"]).is_dir()
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("boards") / "synth"
+    generate(RenderJob("chessboard", load_config("clean"), None, 5), folder, 3, 1)
+    return folder
+
+
+def test_bop_files_hold_the_poses_in_millimetres(boards: Path, tmp_path: Path) -> None:
+    assert run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard").exit_code == 0
+    poses = list(bop.read(tmp_path / "bop"))
+    rows = [(row["scene"]["camera"]["K"], a) for row in read_log(boards) for a in row["annotations"]]
+    assert len(poses) == len(rows) == 3
+    for pose, (K, labelled) in zip(poses, rows, strict=True):
+        assert pytest.approx(np.array(K)) == pose.K
+        truth = np.array(labelled["T_camera_from_object"])
+        assert pose.T_camera_from_object == pytest.approx(truth, abs=1e-9)
+    raw = json.loads((tmp_path / "bop" / "scene_gt.json").read_text())
+    assert raw["0"][0]["cam_t_m2c"][2] > 100
+    assert (tmp_path / "bop" / "rgb" / "000002.jpg").is_file()
+    models = json.loads((tmp_path / "bop" / "models_info.json").read_text())
+    assert 200 < models["1"]["size_x"] < 500
+
+
+def test_rendered_sets_load_unmodified_in_supervision(boards: Path, tmp_path: Path) -> None:
+    import supervision
+
+    dataset = supervision.DetectionDataset.from_coco(str(boards / "images"), str(boards / "annotations.json"))
+    assert (len(dataset), dataset.classes) == (3, ["chessboard"])
+
+
+def faulty(content: dict[str, str], tmp_path: Path) -> Path:
+    folder = tmp_path / "faulty"
+    (folder / "images" / "train").mkdir(parents=True)
+    Image.new("RGB", (10, 10)).save(folder / "images" / "train" / "a.png")
+    for name, text in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+GOOD = "kpt_shape: [1, 3]\nnames: {0: dot}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"data.yaml": "names: [dot]"}, "data.yaml: expected kpt_shape"),
+        ({"data.yaml": "kpt_shape: [1, 2]\nnames: [dot]"}, r"kpt_shape: \[1, 2\], expected \[K, 3\]"),
+        ({"data.yaml": GOOD + "flip_idx: [4]"}, "flip_idx"),
+        ({"data.yaml": GOOD, "labels/train/a.txt": "0 1 1"}, "a.txt: line 1: 3 values, expected 8"),
+        ({"data.yaml": GOOD, "labels/train/a.txt": "3 0 0 1 1 0 0 2"}, "expected a known class"),
+        ({"data.yaml": GOOD, "labels/train/a.txt": "0 0 0 nan 1 0 0 2"}, "finite"),
+        ({"a.json": '[{"box": [0, 0, 1]}]'}, "no schema.json"),
+    ],
+)
+def test_faulty_folders_are_refused_and_leave_nothing(
+    tmp_path: Path, content: dict[str, str], message: str
+) -> None:
+    done = run(faulty(content, tmp_path), tmp_path / "out", "--to", "coco")
+    assert done.exit_code == 2
+    assert re.search(message, done.output), done.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["faulty"]
+
+
+def test_paths_that_leave_the_folder_and_taken_targets_are_refused(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "source", [[]])
+    document: Any = json.loads((source / "annotations.json").read_text())
+    document["images"][0]["file_name"] = "../../etc/passwd"
+    (source / "annotations.json").write_text(json.dumps(document))
+    assert "leaves the data set's folder" in run(source, tmp_path / "out", "--to", "shapes").output
+    assert "exists already" in run(source, source, "--to", "shapes").output
+
+
+def test_a_schemaless_folder_takes_its_names_from_the_object(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    Image.new("RGB", (40, 30)).save(folder / "images" / "a.jpg")
+    labels = {"bboxes": [[1, 2, 30, 20]], "keypoints": [[[5, 5, 1], [20, 15, 0]]]}
+    (folder / "annotations" / "a.json").write_text(json.dumps(labels))
+    done = run(folder, tmp_path / "out", "--to", "coco", "--object", "glue_tube")
+    assert done.exit_code == 0, done.output
+    (image,) = read_coco(tmp_path / "out" / "annotations.json").images
+    assert image.annotations[0].keypoints.tolist() == [[5, 5, 2], [20, 15, 0]]
