@@ -47,10 +47,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         "headlines": {
             label: {"a": one[group][key], "b": other[group][key]} for label, group, key in HEADLINES
         },
-        "pck": {
-            f"{t:.2f}": _difference(*([1.0 * (e[n] <= t) for n in names] for e in (errors_a, errors_b)))
-            for t in PCK_THRESHOLDS
-        },
+        "pck": {f"{t:.2f}": _difference(*_within(t, errors_a, errors_b, names)) for t in PCK_THRESHOLDS},
         "mean_error": _difference([errors_a[n] for n in names], [errors_b[n] for n in names]),
         "won_by_a": int((gain < -TIE).sum()),
         "won_by_b": int((gain > TIE).sum()),
@@ -104,6 +101,14 @@ def _errors(result: dict[str, Any], where: Path) -> dict[str, Array]:
     if len(rows) != len(result["per_image"]):
         raise DataError(f"{where}: two photos carry the same name")
     return rows
+
+
+def _within(
+    threshold: float, a: dict[str, Array], b: dict[str, Array], names: list[str]
+) -> tuple[list[Array], list[Array]]:
+    """Per photo and side, 1 for keypoints nearer than the threshold, else 0."""
+    one, other = ([(e[n] <= threshold).astype(np.float64) for n in names] for e in (a, b))
+    return one, other
 
 
 def _mean(errors: Array) -> float:
