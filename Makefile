@@ -1,7 +1,7 @@
 # Every target is one line over a `meshmark` command. `make help` lists them with their variables.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check render preview validate train eval-real predict pose asset-check clean
+.PHONY: help setup demo test check render preview validate train eval-real sweep predict pose asset-check clean
 
 OBJECT_GIVEN := $(OBJECT)
 OBJECT ?= chessboard
@@ -44,6 +44,9 @@ train: setup ## Train Keypoint R-CNN [OBJECT= SYNTH= REAL= REAL_FRACTION= VAL= P
 
 eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]
 	$(meshmark) eval '$(WEIGHTS)' --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))
+
+sweep: setup ## Learning curve over labelled photos [OBJECT= SYNTH= REAL=train photos TEST=photos COUNTS=0,5,10,25,all SEEDS= STEPS= PRESET= OUT=]
+	$(meshmark) sweep --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/sweep)' --synth '$(SYNTH)' --real '$(REAL)' --test '$(TEST)' $(call opt,counts,$(COUNTS)) $(call opt,seeds,$(SEEDS)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,steps,$(STEPS)) $(call opt,preset,$(PRESET))
 
 predict: setup ## Find objects in photos or videos [WEIGHTS= INPUT=file|folder|glob|camera OUT= ARGS= of meshmark predict]
 	$(meshmark) predict '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/predict)' $(ARGS)

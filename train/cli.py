@@ -134,6 +134,51 @@ def compare_command(a: Path, b: Path, out: Path | None) -> None:
         write_text(out, json.dumps(result, indent=1))
 
 
+@main.command("sweep")
+@click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
+@click.option("--synth", type=existing, required=True, help="Rendered data set.")
+@click.option("--real", type=existing, required=True, help="Labelled photos to train on.")
+@click.option("--test", type=existing, required=True, help="Labelled photos to be scored on.")
+@click.option("--out", type=existing, required=True, help="Folder for the runs, the table and the figure.")
+@click.option("--counts", default="0,5,10,25,all", show_default=True, help="Numbers of labelled photos.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each cell.")
+@click.option("--real-fraction", type=float, help="Share of real images in every mixed batch, 0 to 1.")
+@click.option("--preset", default="auto", show_default=True, help="auto, cpu, gpu or a YAML file.")
+@click.option("--steps", type=int, help="Steps of every run.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def sweep_command(
+    object_: str,
+    synth: Path,
+    real: Path,
+    test: Path,
+    out: Path,
+    counts: str,
+    seeds: int,
+    real_fraction: float | None,
+    preset: str,
+    steps: int | None,
+    device: str | None,
+) -> None:
+    """Learning curve: few to many labelled photos, with rendered images and without; goes on when cut off."""
+    tune_cpu()
+    import torch
+    from rich.console import Console
+
+    from train.config import load_config, preset_path, with_changes
+    from train.setup import object_category
+    from train.sweep import Sources, print_sweep, sweep
+
+    config = with_changes(
+        load_config(preset_path(preset, torch.cuda.is_available())),
+        {"data": {"real_fraction": real_fraction}, "schedule": {"max_steps": steps}},
+        "command line",
+    )
+    category = object_category(object_)[0]
+    sources = Sources(synth, real, test)
+    print_sweep(sweep(config, category, sources, counts, seeds, out, chosen_device(device)), Console())
+    click.echo(f"results: {out / 'sweep.png'}, {out / 'sweep.md'}, {out / 'sweep.json'}")
+
+
 @main.command("predict")
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)

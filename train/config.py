@@ -48,6 +48,9 @@ class ModelConfig(Section):
     rpn_regions: Annotated[int, Field(ge=2)] = 128
     box_head_channels: Annotated[int, Field(ge=8)] = 256
     keypoint_canonical_px: Annotated[int, Field(ge=1)] = 224
+    keypoint_pool: Literal[14, 28] = 14
+    keypoint_regions: Annotated[int, Field(ge=1)] = 12
+    keypoint_reach: Annotated[float, Field(ge=1, le=2)] = 1.0
     keypoint_head_layers: Annotated[int, Field(ge=1)] = 4
     keypoint_head_channels: Annotated[int, Field(ge=8)] = 128
     regions: Annotated[int, Field(ge=2)] = 48

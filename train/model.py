@@ -17,6 +17,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
+from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
@@ -34,6 +35,7 @@ TIMM_NAMES = {
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALF = [0.5, 0.5, 0.5]
 COCO_KEYPOINTS = 17
+HEATMAP_CELLS = 56
 
 
 class PyramidBackbone(nn.Module):
@@ -68,7 +70,14 @@ class _SameSize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
-    """KeypointRCNN that decodes heatmaps below the size of their cells; training is torchvision's own."""
+    """KeypointRCNN whose heatmaps are trained and decoded below the size of their cells.
+
+    keypoint_regions: regions an image gives the keypoint head in a training step, at most.
+    keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's.
+    """
+
+    keypoint_regions: int
+    keypoint_reach: float
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """images: (3, H, W) float in [0, 1] each.
@@ -77,11 +86,38 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         scores (N), keypoints (N, K, 3) with v = 1, keypoints_scores (N, K) in [0, 1].
         """
         if self.training:
-            return super().forward(images, targets)
+            return self._losses(images, targets or [])
         batch, _ = self.transform(images)
         features = self.backbone(batch.tensors)
         proposals, _ = self.rpn(batch, features)
         return self._detect(features, proposals, batch)
+
+    def _losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        batch, targets = self.transform(images, targets)
+        features = self.backbone(batch.tensors)
+        proposals, losses = self.rpn(batch, features, targets)
+        heads, sizes = self.roi_heads, batch.image_sizes
+        proposals, matched, labels, regression = heads.select_training_samples(proposals, targets)
+        class_logits, box_regression = heads.box_predictor(
+            heads.box_head(heads.box_roi_pool(features, proposals, sizes))
+        )
+        classifier, box_reg = fastrcnn_loss(class_logits, box_regression, labels, regression)
+        positive = [torch.where(c > 0)[0] for c in labels]
+        positive = [at[torch.randperm(len(at), device=at.device)[: self.keypoint_regions]] for at in positive]
+        boxes = [self._reach(p[at]) for p, at in zip(proposals, positive, strict=True)]
+        points = torch.cat(
+            [t["keypoints"][m[at]] for t, m, at in zip(targets, matched, positive, strict=True)]
+        )
+        logits = heads.keypoint_predictor(
+            heads.keypoint_head(heads.keypoint_roi_pool(features, boxes, sizes))
+        )
+        keypoint = heatmap_loss(logits.float(), torch.cat(boxes), points)
+        return {
+            "loss_classifier": classifier,
+            "loss_box_reg": box_reg,
+            "loss_keypoint": keypoint,
+            **losses,
+        }
 
     def _detect(
         self, features: dict[str, Tensor], proposals: list[Tensor], batch: ImageList
@@ -91,13 +127,14 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         class_logits, box_regression = heads.box_predictor(pooled)
         boxes, scores, labels = heads.postprocess_detections(class_logits, box_regression, proposals, sizes)
         boxes, scores, labels = self._refine(features, boxes, scores, labels, sizes)
+        regions = [self._reach(b) for b in boxes]
         logits = heads.keypoint_predictor(
-            heads.keypoint_head(heads.keypoint_roi_pool(features, boxes, sizes))
+            heads.keypoint_head(heads.keypoint_roi_pool(features, regions, sizes))
         ).float()
         split = logits.split([len(b) for b in boxes])
         result = []
-        for b, s, c, maps in zip(boxes, scores, labels, split, strict=True):
-            keypoints, keypoint_scores = decode_heatmaps(maps, b)
+        for b, region, s, c, maps in zip(boxes, regions, scores, labels, split, strict=True):
+            keypoints, keypoint_scores = decode_heatmaps(maps, region)
             result.append(
                 {
                     "boxes": b,
@@ -108,6 +145,11 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
                 }
             )
         return result
+
+    def _reach(self, boxes: Tensor) -> Tensor:
+        """(N, 4) boxes enlarged about their centres: keypoints at an object's ends lie at its box's edge."""
+        grow = (self.keypoint_reach - 1) / 2 * (boxes[:, 2:] - boxes[:, :2])
+        return torch.cat((boxes[:, :2] - grow, boxes[:, 2:] + grow), dim=1)
 
     def _refine(
         self,
@@ -130,6 +172,33 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
             for kept, values in zip(refined, (b, s, c), strict=True):
                 kept.append(values[keep])
         return refined
+
+
+def heatmap_loss(logits: Tensor, boxes: Tensor, keypoints: Tensor) -> Tensor:
+    """Cross-entropy against a target of mean at the true place: shared by the four cells around it.
+
+    logits: (N, K, S, S), laid out as in decode_heatmaps. boxes: (N, 4) xyxy px. keypoints: (N, K, 3) px;
+    those with v = 0 or outside their box do not count. Returns their mean, 0 if there are none.
+    """
+    size = logits.shape[-1]
+    cells = (keypoints[..., :2] - boxes[:, None, :2]) / (boxes[:, None, 2:] - boxes[:, None, :2]) * size
+    counts = (keypoints[..., 2] > 0) & (cells >= 0).all(dim=2) & (cells <= size).all(dim=2)
+    if not bool(counts.any()):
+        return logits.sum() * 0
+    place = (cells[counts] - 0.5).clamp(0, size - 1)
+    low = place.floor().clamp(max=size - 2)
+    high_share = place - low
+    x, y = low.long().unbind(dim=1)
+    log_probability = logits[counts].flatten(1).log_softmax(dim=1)
+    total = logits.new_zeros(len(x))
+    for dx in (0, 1):
+        for dy in (0, 1):
+            share = (high_share[:, 0] if dx else 1 - high_share[:, 0]) * (
+                high_share[:, 1] if dy else 1 - high_share[:, 1]
+            )
+            at = (y + dy) * size + x + dx
+            total -= share * log_probability.gather(1, at[:, None])[:, 0]
+    return total.mean()
 
 
 def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
@@ -207,12 +276,17 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         box_batch_size_per_image=config.regions,
         box_positive_fraction=config.positive_share,
         keypoint_roi_pool=MultiScaleRoIAlign(
-            levels, output_size=14, sampling_ratio=2, canonical_scale=config.keypoint_canonical_px
+            levels,
+            output_size=config.keypoint_pool,
+            sampling_ratio=2,
+            canonical_scale=config.keypoint_canonical_px,
         ),
         keypoint_head=KeypointRCNNHeads(config.fpn_channels, layers),
         keypoint_predictor=KeypointRCNNPredictor(layers[-1], num_keypoints),
     )
     mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
+    model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
+    model.roi_heads.keypoint_predictor.up_scale = HEATMAP_CELLS // (2 * config.keypoint_pool)
     model.transform = _SameSize(config.long_side_px, config.long_side_px, mean, std)
     if config.proposal_strides != config.strides:
         proposing = [*(str(stride) for stride in config.proposal_strides), "pool"]

@@ -19,6 +19,7 @@ from train.model import (
     KeypointDetector,
     build_model,
     decode_heatmaps,
+    heatmap_loss,
     load_coco,
     parameter_groups,
 )
@@ -299,3 +300,46 @@ def test_refining_keeps_boxes_the_head_agrees_with_and_merges_doubles(tiny_confi
     refined, kept, _ = model._refine(features, [boxes], [scores], [labels], [(96, 128)])
     torch.testing.assert_close(refined[0], torch.tensor([[11.0, 10, 60, 51], [70.0, 20, 128, 90]]))
     torch.testing.assert_close(kept[0], torch.tensor([0.9, 0.5]))
+
+
+@pytest.mark.parametrize(("x", "y"), [(20.5, 30.5), (20.8, 30.2), (7.13, 41.9), (0.5, 55.5)])
+def test_heatmap_that_minimizes_the_loss_decodes_to_the_true_place(x: float, y: float) -> None:
+    box = torch.tensor([[100.0, 50.0, 660.0, 330.0]])
+    true = torch.tensor([[[100 + 10 * x, 50 + 5 * y, 2.0]]])
+    logits = torch.zeros(1, 1, 56, 56, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=1.0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        heatmap_loss(logits, box, true).backward()
+        optimizer.step()
+    keypoints, _ = decode_heatmaps(logits.detach(), box)
+    assert keypoints[0, 0, :2].tolist() == pytest.approx(true[0, 0, :2].tolist(), abs=0.2)
+
+
+def test_heatmap_loss_counts_labelled_keypoints_in_their_box_only() -> None:
+    box = torch.tensor([[0.0, 0, 56, 56], [0, 0, 56, 56]])
+    logits = torch.randn(2, 2, 56, 56, generator=torch.Generator().manual_seed(0))
+    points = torch.tensor([[[20.0, 20, 2], [60, 20, 2]], [[30, 30, 0], [40.2, 10.7, 1]]])
+    counted = [
+        heatmap_loss(logits[i, k][None, None], box[:1], points[i, k][None, None]) for i, k in ((0, 0), (1, 1))
+    ]
+    assert float(heatmap_loss(logits, box, points)) == pytest.approx(float(torch.stack(counted).mean()))
+    assert float(heatmap_loss(logits, box, points * torch.tensor([1.0, 1, 0]))) == 0
+
+
+def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: TrainConfig) -> None:
+    model = build_model(light(tiny_config, keypoint_reach=1.5, keypoint_regions=1, regions=16), 2, 2).train()
+    seen: list[list[Tensor]] = []
+    model.roi_heads.keypoint_roi_pool.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
+    one = target([[20.0, 20, 80, 70]], [[[20.0, 20, 2], [80, 70, 1]]])
+    model.rpn.register_forward_hook(lambda _, __, out: ([one["boxes"].repeat(5, 1)], out[1]))
+    model([torch.rand(3, 96, 128)], [one])
+    ((region,),) = seen
+    assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
+
+
+@pytest.mark.parametrize("pool", [14, 28])
+def test_heatmaps_have_56_cells_whatever_is_pooled(tiny_config: TrainConfig, pool: int) -> None:
+    heads = build_model(light(tiny_config, keypoint_pool=pool), 2, 2).roi_heads
+    maps = heads.keypoint_predictor(heads.keypoint_head(torch.rand(1, 32, pool, pool)))
+    assert maps.shape == (1, 2, 56, 56)
