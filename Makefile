@@ -1,7 +1,7 @@
 # Every target is one line over a `meshmark` command. `make help` lists them with their variables.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check render preview validate train eval-real sweep predict pose asset-check clean
+.PHONY: help setup demo test check render preview validate train eval-real sweep predict export pose asset-check clean
 
 OBJECT_GIVEN := $(OBJECT)
 OBJECT ?= chessboard
@@ -50,6 +50,9 @@ sweep: setup ## Learning curve over labelled photos [OBJECT= SYNTH= REAL=train p
 
 predict: setup ## Find objects in photos or videos [WEIGHTS= INPUT=file|folder|glob|camera OUT= ARGS= of meshmark predict]
 	$(meshmark) predict '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/predict)' $(ARGS)
+
+export: setup ## Detector as one ONNX file [WEIGHTS= OUT=file INT8=folder to calibrate on ARGS= of meshmark export]
+	$(meshmark) export '$(WEIGHTS)' --out '$(or $(OUT),$(RUNS)/$(NAME).onnx)' $(call opt,int8,$(INT8)) $(ARGS)
 
 pose: setup ## Poses of objects in photos [WEIGHTS= INPUT=file|folder|glob OBJECT= CAMERA=calibration file or FOV=degrees OUT=]
 	$(meshmark) pose '$(WEIGHTS)' $(INPUT) --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/pose)' $(call opt,camera,$(CAMERA)) $(call opt,fov-deg,$(FOV))

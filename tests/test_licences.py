@@ -47,7 +47,7 @@ def closure(root: str) -> dict[str, Distribution]:
     return found
 
 
-RUN_TIME = closure("meshmark")
+RUN_TIME = closure("meshmark") | closure("onnx") | closure("onnxruntime")
 
 
 def declared(dist: Distribution) -> str:

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -220,6 +220,46 @@ def predict_command(
     if summary.failed:
         click.echo(f"{len(summary.failed)} of the files given could not be read", err=True)
         sys.exit(1)
+
+
+@main.command("export")
+@click.argument("weights", type=existing)
+@click.option("--format", "file_format", type=click.Choice(["onnx", "torchscript"]), default="onnx")
+@click.option("--out", type=existing, required=True, help="File to write.")
+@click.option("--int8", type=existing, help="Also write OUT.int8.onnx, its ranges from this labelled folder.")
+@click.option("--int8-images", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--score", type=float, help="Least score of a box; by default that of the training.")
+@click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
+@click.option("--detections", type=int, help="Objects in a picture at most.")
+@click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
+def export_command(
+    weights: Path,
+    file_format: Literal["onnx", "torchscript"],
+    out: Path,
+    int8: Path | None,
+    int8_images: int,
+    score: float | None,
+    nms: float | None,
+    detections: int | None,
+    size: int | None,
+) -> None:
+    """One file that finds objects without this project: ONNX (read by train/runtime.py) or TorchScript."""
+    tune_cpu()
+    from train.checkpoint import read_meta
+    from train.datasets import read_samples
+    from train.export import export, quantize
+    from train.predict import Settings, snapshot_folder
+
+    if int8 is not None and file_format != "onnx":
+        raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
+    meta = read_meta(snapshot_folder(weights))
+    samples = read_samples(int8, meta.category)[:int8_images] if int8 is not None else ()
+    export(weights, out, file_format, Settings(score, nms, detections, size))
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    if int8 is not None:
+        small = out.with_suffix(".int8.onnx")
+        quantize(out, small, samples, size or meta.config.model.long_side_px)
+        click.echo(f"{small}: {small.stat().st_size / 1e6:.1f} MB")
 
 
 @main.command("pose")

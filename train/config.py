@@ -48,7 +48,7 @@ class ModelConfig(Section):
     rpn_regions: Annotated[int, Field(ge=2)] = 128
     box_head_channels: Annotated[int, Field(ge=8)] = 256
     keypoint_canonical_px: Annotated[int, Field(ge=1)] = 224
-    keypoint_pool: Literal[14, 28] = 14
+    keypoint_head: Literal["convolutions", "hourglass"] = "convolutions"
     keypoint_regions: Annotated[int, Field(ge=1)] = 12
     keypoint_reach: Annotated[float, Field(ge=1, le=2)] = 1.0
     keypoint_head_layers: Annotated[int, Field(ge=1)] = 4

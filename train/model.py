@@ -12,6 +12,7 @@ import timm
 import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection import KeypointRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -36,6 +37,7 @@ IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALF = [0.5, 0.5, 0.5]
 COCO_KEYPOINTS = 17
 HEATMAP_CELLS = 56
+KEYPOINT_POOL = {"convolutions": 14, "hourglass": 28}
 
 
 class PyramidBackbone(nn.Module):
@@ -58,6 +60,43 @@ class PyramidBackbone(nn.Module):
         maps = self.body(images.contiguous(memory_format=torch.channels_last))
         named = OrderedDict((str(stride), m) for stride, m in zip(self.strides, maps, strict=True))
         return {name: level.contiguous() for name, level in self.fpn(named).items()}
+
+
+class HourglassHead(nn.Module):
+    """Keypoint features that know the whole region and still tell where: 28, 14 and 7 cells, and back up.
+
+    (N, in_channels, 28, 28) -> (N, channels, 28, 28). Sums of what came down and what goes up, as in Newell,
+    Yang and Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        wide, widest = channels * 3 // 2, channels * 2
+        self.fine = _conv(in_channels, channels)
+        self.middle = nn.Sequential(_conv(channels, wide, stride=2), _conv(wide, wide))
+        self.coarse = nn.Sequential(
+            _conv(wide, widest, stride=2), _conv(widest, widest), _conv(widest, widest)
+        )
+        self.from_coarse, self.from_middle = nn.Conv2d(widest, wide, 1), nn.Conv2d(wide, channels, 1)
+        self.join_middle, self.join_fine = _conv(wide, wide), _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.fine(x)
+        middle = self.middle(fine)
+        middle = self.join_middle(middle + _twice(self.from_coarse(self.coarse(middle))))
+        joined: Tensor = self.join_fine(fine + _twice(self.from_middle(middle)))
+        return joined
+
+
+def _conv(in_channels: int, channels: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, channels, 3, stride, padding=1)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return nn.Sequential(conv, nn.ReLU(inplace=True))
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class _SameSize(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -104,7 +143,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         classifier, box_reg = fastrcnn_loss(class_logits, box_regression, labels, regression)
         positive = [torch.where(c > 0)[0] for c in labels]
         positive = [at[torch.randperm(len(at), device=at.device)[: self.keypoint_regions]] for at in positive]
-        boxes = [self._reach(p[at]) for p, at in zip(proposals, positive, strict=True)]
+        boxes = [self.reach(p[at]) for p, at in zip(proposals, positive, strict=True)]
         points = torch.cat(
             [t["keypoints"][m[at]] for t, m, at in zip(targets, matched, positive, strict=True)]
         )
@@ -127,7 +166,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         class_logits, box_regression = heads.box_predictor(pooled)
         boxes, scores, labels = heads.postprocess_detections(class_logits, box_regression, proposals, sizes)
         boxes, scores, labels = self._refine(features, boxes, scores, labels, sizes)
-        regions = [self._reach(b) for b in boxes]
+        regions = [self.reach(b) for b in boxes]
         logits = heads.keypoint_predictor(
             heads.keypoint_head(heads.keypoint_roi_pool(features, regions, sizes))
         ).float()
@@ -146,7 +185,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
             )
         return result
 
-    def _reach(self, boxes: Tensor) -> Tensor:
+    def reach(self, boxes: Tensor) -> Tensor:
         """(N, 4) boxes enlarged about their centres: keypoints at an object's ends lie at its box's edge."""
         grow = (self.keypoint_reach - 1) / 2 * (boxes[:, 2:] - boxes[:, :2])
         return torch.cat((boxes[:, :2] - grow, boxes[:, 2:] + grow), dim=1)
@@ -255,7 +294,12 @@ def build_model(
 def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> KeypointDetector:
     backbone = PyramidBackbone(config)
     levels = [str(stride) for stride in config.strides]
-    layers = (config.keypoint_head_channels,) * config.keypoint_head_layers
+    channels = config.keypoint_head_channels
+    if config.keypoint_head == "hourglass":
+        keypoint_head: nn.Module = HourglassHead(config.fpn_channels, channels)
+    else:
+        keypoint_head = KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers)
+    pool = KEYPOINT_POOL[config.keypoint_head]
     lite = config.backbone == "tf_efficientnet_lite0"
     model = KeypointDetector(
         backbone,
@@ -277,16 +321,16 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         box_positive_fraction=config.positive_share,
         keypoint_roi_pool=MultiScaleRoIAlign(
             levels,
-            output_size=config.keypoint_pool,
+            output_size=pool,
             sampling_ratio=2,
             canonical_scale=config.keypoint_canonical_px,
         ),
-        keypoint_head=KeypointRCNNHeads(config.fpn_channels, layers),
-        keypoint_predictor=KeypointRCNNPredictor(layers[-1], num_keypoints),
+        keypoint_head=keypoint_head,
+        keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
     )
     mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
-    model.roi_heads.keypoint_predictor.up_scale = HEATMAP_CELLS // (2 * config.keypoint_pool)
+    model.roi_heads.keypoint_predictor.up_scale = HEATMAP_CELLS // (2 * pool)
     model.transform = _SameSize(config.long_side_px, config.long_side_px, mean, std)
     if config.proposal_strides != config.strides:
         proposing = [*(str(stride) for stride in config.proposal_strides), "pool"]

@@ -14,20 +14,10 @@ from synth.types import Array
 from train.checkpoint import load_model
 from train.metrics import Found
 from train.model import KeypointDetector
-from train.transforms import fit_size, resize
+from train.runtime import Detection, fit_size
+from train.transforms import resize
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One object, in px of the photo. keypoints: (K, 2) x, y. keypoint_scores: (K,) in [0, 1]."""
-
-    box_xyxy: Array
-    score: float
-    name: str
-    keypoints: Array
-    keypoint_scores: Array
 
 
 @dataclass(frozen=True)
@@ -78,10 +68,7 @@ class Detector:
         """folder: a snapshot (OUT/best) or a run holding one (OUT). Raises DataError if there is none."""
         device, chosen = torch.device(device), settings or Settings()
         model, meta = load_model(snapshot_folder(Path(folder)))
-        heads = model.roi_heads
-        heads.score_thresh = heads.score_thresh if chosen.score is None else chosen.score
-        heads.nms_thresh = heads.nms_thresh if chosen.nms is None else chosen.nms
-        heads.detections_per_img = chosen.detections or heads.detections_per_img
+        choose(model, chosen)
         side = chosen.long_side_px or meta.config.model.long_side_px
         return cls(model.to(device), meta.category, side, device)
 
@@ -117,6 +104,14 @@ class Detector:
             arrays["keypoints"][..., :2] * scale,
             arrays["keypoints_scores"],
         )
+
+
+def choose(model: KeypointDetector, settings: Settings) -> None:
+    """Sets the network's thresholds and number of detections."""
+    heads = model.roi_heads
+    heads.score_thresh = heads.score_thresh if settings.score is None else settings.score
+    heads.nms_thresh = heads.nms_thresh if settings.nms is None else settings.nms
+    heads.detections_per_img = settings.detections or heads.detections_per_img
 
 
 def snapshot_folder(folder: Path) -> Path:

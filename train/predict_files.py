@@ -22,7 +22,8 @@ from synth.progress import track
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
 from train.datasets import read_image
 from train.inputs import Film, read_frames
-from train.predict import Detection, Detector
+from train.predict import Detector
+from train.runtime import Detection
 
 PREDICTIONS, IMAGES, RESULTS, OVERLAYS = "predictions.jsonl", "images.json", "results.json", "overlays"
 Rgb = NDArray[np.uint8]

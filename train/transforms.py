@@ -20,6 +20,7 @@ from synth.types import NOT_LABELLED, Array, KeypointSchema
 from train.config import AugmentConfig, DataConfig
 from train.datasets import Sample, read_image
 from train.mix import Draw
+from train.runtime import fit_size
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A  # noqa: N812
@@ -42,12 +43,6 @@ class Objects:
     keypoints: Array
     outlines: tuple[Array, ...]
     visible_fraction: Array
-
-
-def fit_size(width: int, height: int, long_side_px: int) -> tuple[int, int]:
-    """Width and height of the network's input for a picture of that size."""
-    scale = long_side_px / max(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def resize(rgb: Rgb, width: int, height: int) -> Rgb:

@@ -117,6 +117,10 @@ def photo_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def tiny_config() -> TrainConfig:
+    return tiny()
+
+
+def tiny() -> TrainConfig:
     """The cpu preset at 160 px with smaller heads and no workers."""
     return with_changes(
         load_config(preset_path("cpu", cuda=False)),

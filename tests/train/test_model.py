@@ -338,8 +338,8 @@ def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: Tr
     assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
 
 
-@pytest.mark.parametrize("pool", [14, 28])
-def test_heatmaps_have_56_cells_whatever_is_pooled(tiny_config: TrainConfig, pool: int) -> None:
-    heads = build_model(light(tiny_config, keypoint_pool=pool), 2, 2).roi_heads
+@pytest.mark.parametrize(("head", "pool"), [("convolutions", 14), ("hourglass", 28)])
+def test_heatmaps_have_56_cells_whatever_is_pooled(tiny_config: TrainConfig, head: str, pool: int) -> None:
+    heads = build_model(light(tiny_config, keypoint_head=head), 2, 2).roi_heads
     maps = heads.keypoint_predictor(heads.keypoint_head(torch.rand(1, 32, pool, pool)))
     assert maps.shape == (1, 2, 56, 56)

@@ -16,7 +16,7 @@ from train import pose_eval
 from train.cli import main
 from train.pose_eval import evaluate_poses
 from train.pose_files import camera_for
-from train.predict import Detection
+from train.runtime import Detection
 from train.setup import object_category
 
 

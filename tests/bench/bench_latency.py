@@ -1,0 +1,107 @@
+"""Seconds a photo on the CPU, and the score beside it: stock network, ours in PyTorch, ONNX Runtime, 8 bits.
+
+    python -m tests.bench.bench_latency WEIGHTS --real PHOTOS --int8 SYNTH --repeats 3
+
+From the decoded photo to detections, one photo at a time, all at the same input size; networks take turns
+photo by photo. The stock keypointrcnn_resnet50_fpn has random weights and its default thresholds: it finds
+next to nothing, which spares it its keypoint head.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.cpu import tune_cpu
+
+tune_cpu()
+import numpy as np
+import torch
+from torchvision.models.detection import keypointrcnn_resnet50_fpn
+
+from train.datasets import read_image, read_samples
+from train.evaluate import truth_of
+from train.export import export, quantize
+from train.metrics import Found, evaluate
+from train.predict import Detector, Settings
+from train.runtime import Detection, OnnxDetector, fit_size
+from train.transforms import resize
+
+Runner = Callable[[Any], Sequence[Detection]]
+
+
+def stock(num_keypoints: int, long_side_px: int) -> Runner:
+    model = keypointrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_keypoints=num_keypoints, min_size=1, max_size=long_side_px
+    ).eval()
+
+    def run(rgb: Any) -> Sequence[Detection]:
+        height, width = rgb.shape[:2]
+        size = fit_size(width, height, long_side_px)
+        model.transform.min_size = (min(size),)
+        with torch.no_grad():
+            model([torch.from_numpy(resize(rgb, *size)).permute(2, 0, 1).float() / 255])
+        return []
+
+    return run
+
+
+def found(detections: Sequence[Detection], num_keypoints: int) -> Found:
+    return Found(
+        np.array([d.box_xyxy for d in detections]).reshape(-1, 4),
+        np.array([d.score for d in detections]),
+        np.array([d.keypoints for d in detections]).reshape(-1, num_keypoints, 2),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--int8", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen = parser.parse_args()
+    ours = Detector.load(chosen.weights)
+    schema = ours.category.schema
+    folder = Path(tempfile.mkdtemp())
+    export(chosen.weights, folder / "model.onnx", "onnx", Settings())
+    whole = OnnxDetector.load(folder / "model.onnx")
+    long_side = whole.object.long_side_px
+    calibration = read_samples(chosen.int8, ours.category)[:100]
+    quantize(folder / "model.onnx", folder / "int8.onnx", calibration, long_side)
+    runners: dict[str, Runner] = {
+        "stock keypointrcnn_resnet50_fpn": stock(len(schema), long_side),
+        "ours, PyTorch": ours,
+        "ours, ONNX Runtime": whole,
+        "ours, ONNX Runtime, int8": OnnxDetector.load(folder / "int8.onnx"),
+    }
+    samples = read_samples(chosen.real, ours.category)
+    photos = [read_image(sample.image_path) for sample in samples]
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    answers: dict[str, list[Found]] = {name: [] for name in runners}
+    for repeat in range(chosen.repeats + 1):
+        for photo in photos if repeat else photos[:3]:
+            for name, run in runners.items():
+                start = time.perf_counter()
+                detections = run(photo)
+                if repeat:
+                    times[name].append(time.perf_counter() - start)
+                if repeat == 1:
+                    answers[name].append(found(detections, len(schema)))
+    print(f"{len(photos)} photos, input {long_side} px, {chosen.repeats} repeats")
+    base = statistics.median(times["stock keypointrcnn_resnet50_fpn"])
+    truths = [truth_of(sample) for sample in samples]
+    for name, seconds in times.items():
+        middle = statistics.median(seconds)
+        row = f"{name:32} {1000 * middle:8.1f} ms {base / middle:6.1f} x"
+        if not name.startswith("stock"):
+            scores = evaluate(truths, answers[name], schema)
+            row += f"   keypoint AP {scores['keypoints']['ap']:.3f}  PCK@0.05 {scores['pck']['0.05']:.3f}"
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
