@@ -25,6 +25,7 @@ demo: setup ## Chessboard from mesh to score on real photos [OUT=runs/demo]
 	$(meshmark) demo --out '$(or $(OUT),runs/demo)'
 
 test: setup ## Download what the tests need, then check: what CI runs
+	@command -v chromium-headless-shell chromium google-chrome >/dev/null || scripts/setup.sh chromium-headless-shell
 	$(meshmark) fetch chessboards && $(MAKE) --no-print-directory check
 
 check: setup ## ruff, mypy, pytest [ARGS= of pytest]

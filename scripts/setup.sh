@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv ready: system GL libraries (apt, when missing), Python packages, this project in editable mode.
-# PYTHON=... chooses the interpreter. Re-running is cheap: what is there is not installed again.
+# PYTHON=... chooses the interpreter; arguments are further Debian packages to install. Re-running is cheap:
+# what is there is not installed again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,7 +59,7 @@ install_packages() {
 }
 
 python=$(find_python)
-mapfile -t packages < <(missing_packages)
+mapfile -t packages < <(missing_packages; printf '%s\n' "$@" | sed '/^$/d')
 if [ ${#packages[@]} -gt 0 ]; then install_packages "${packages[@]}"; fi
 
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then

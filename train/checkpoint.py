@@ -111,6 +111,19 @@ def read_meta(folder: Path) -> Meta:
         raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
 
 
+def provenance(folder: Path) -> list[tuple[str, str]]:
+    """Where a snapshot comes from, as names and values."""
+    raw = read_json(folder / META)
+    versions = ", ".join(f"{name} {version}" for name, version in raw.get("versions", {}).items())
+    return [
+        ("weights", str(folder)),
+        ("their SHA-256", sha256((folder / MODEL).read_bytes()).hexdigest()),
+        ("trained", f"{raw.get('step')} steps, seed {raw.get('seed')}, commit {raw.get('commit')}"),
+        ("with", versions),
+        *((f"training labels {path}, SHA-256", digest) for path, digest in raw.get("data", {}).items()),
+    ]
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)

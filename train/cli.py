@@ -112,7 +112,7 @@ def eval_command(weights: Path, real: Path, object_: str | None, out: Path, devi
     category = object_category(object_)[0] if object_ else None
     result = evaluate_photos(weights, real, out, category, chosen_device(device))
     print_table(result, Console())
-    click.echo(f"results: {out / 'eval.json'}, {out / 'predictions.jpg'}, {out / 'worst.jpg'}")
+    click.echo(f"results: {out / 'report.html'}, {out / 'eval.json'}, {out / 'predictions.jpg'}")
 
 
 @main.command("compare")

@@ -41,8 +41,8 @@ from train.checkpoint import (
 )
 from train.config import OptimConfig, ScheduleConfig, TrainConfig
 from train.datasets import Sample
-from train.evaluate import detect, truth_of
-from train.metrics import evaluate
+from train.evaluate import detect
+from train.metrics import evaluate, truth_of
 from train.mix import MixedBatchSampler
 from train.model import KeypointDetector, build_model, parameter_groups
 from train.predict import Detector

@@ -14,9 +14,10 @@ from synth.draw import contact_sheet, draw_objects, write_image
 from synth.files import write_text
 from synth.progress import track
 from synth.types import VISIBLE, Array, KeypointSchema
-from train.checkpoint import check_object
+from train.checkpoint import check_object, labels_hash, provenance, read_meta
 from train.datasets import Sample, read_image, read_samples
-from train.metrics import Found, Truth, evaluate, keypoint_errors
+from train.html_report import write_report
+from train.metrics import Found, Truth, ap_draws, evaluate, interval, keypoint_errors, truth_of
 from train.predict import Detector, snapshot_folder
 
 SHEET_IMAGES = 20
@@ -24,10 +25,6 @@ SHEET_TILE_PX = 400
 TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
 SHOWN_SCORE = 0.5
 NOT_FOUND_SHARE = 1.0
-
-
-def truth_of(sample: Sample) -> Truth:
-    return Truth(sample.boxes, sample.keypoints, sample.area, sample.iscrowd)
 
 
 def detect(detector: Detector, samples: Sequence[Sample], label: str = "") -> list[Found]:
@@ -39,7 +36,7 @@ def detect(detector: Detector, samples: Sequence[Sample], label: str = "") -> li
 def evaluate_photos(
     weights: Path, real: Path, out: Path, category: Category | None, device: str
 ) -> dict[str, Any]:
-    """Evaluates a snapshot on the photos at `real` and writes eval.json, predictions.jpg, worst.jpg to `out`.
+    """Evaluates a snapshot on the photos at `real`; writes eval.json, report.html and two sheets to `out`.
 
     category: the object to check the weights against, by default their own. Returns what eval.json holds.
     Raises DataError for unreadable weights or photos, and for weights of other keypoints.
@@ -52,14 +49,18 @@ def evaluate_photos(
     founds = detect(detector, samples, "evaluating")
     schema = detector.category.schema
     truths = [truth_of(sample) for sample in samples]
-    result = {
+    result: dict[str, Any] = {
         "object": detector.category.name,
         "weights": str(snapshot_folder(weights)),
         "data": str(real),
         **evaluate(truths, founds, schema),
         "per_image": per_image(samples, truths, founds),
     }
+    result["confidence_95"]["keypoint_ap"] = interval(ap_draws(truths, founds, schema.oks_sigmas))
     write_sheets(out, samples, founds, schema)
+    folder = snapshot_folder(weights)
+    used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
+    write_report(out / "report.html", result, samples, founds, schema, read_meta(folder), used)
     write_text(out / "eval.json", json.dumps(result, indent=1))
     return result
 

@@ -15,10 +15,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Array, KeypointSchema
+from train.datasets import Sample
 
 PCK_THRESHOLDS = (0.05, 0.10)
 MIN_MATCH_IOU = 0.3
 BOOTSTRAP_ROUNDS = 1000
+AP_ROUNDS, AP_IMAGES = 300, 20_000
 CONFIDENCE = 0.95
 
 
@@ -34,11 +36,12 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """Detections in one image. boxes: (M, 4) xyxy. scores: (M,). keypoints: (M, K, 2)."""
+    """Detections in one image. boxes: (M, 4) xyxy. scores: (M,). keypoints: (M, K, 2), scores (M, K)."""
 
     boxes: Array
     scores: Array
     keypoints: Array
+    keypoint_scores: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class Errors:
     error_px: Array
     side_px: Array
     vector: Array
+
+
+def truth_of(sample: Sample) -> Truth:
+    return Truth(sample.boxes, sample.keypoints, sample.area, sample.iscrowd)
 
 
 def box_iou(a: Array, b: Array) -> Array:
@@ -196,6 +203,30 @@ def average_precision(
 def _xywh(box: Array) -> list[float]:
     x0, y0, x1, y1 = (float(c) for c in box)
     return [x0, y0, x1 - x0, y1 - y0]
+
+
+def ap_draws(truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float]) -> Array:
+    """Keypoint AP of images drawn with repetition, as often as there are; the same draws for every detector.
+
+    Up to AP_ROUNDS draws, fewer of large sets.
+    """
+    rng = np.random.default_rng(0)
+    rounds = int(np.clip(AP_IMAGES // max(len(truths), 1), 20, AP_ROUNDS))
+    draws = []
+    for chosen in rng.integers(len(truths), size=(rounds, len(truths))):
+        ap, _ = average_precision(
+            [truths[i] for i in chosen], [founds[i] for i in chosen], sigmas, "keypoints"
+        )
+        draws.append(np.nan if ap is None else ap)
+    return np.array(draws)
+
+
+def interval(draws: Array) -> list[float] | None:
+    """Where the middle CONFIDENCE of the draws lies; None if none is a number."""
+    if not np.isfinite(draws).any():
+        return None
+    tail = 100 * (1 - CONFIDENCE) / 2
+    return [float(v) for v in np.nanpercentile(draws, [tail, 100 - tail])]
 
 
 def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None) -> float | None:

@@ -84,8 +84,7 @@ class Detector:
 
     def found(self, rgb: NDArray[np.uint8]) -> Found:
         """The same detections as arrays, for metrics."""
-        boxes, scores, keypoints, _ = self._run(rgb)
-        return Found(boxes, scores, keypoints)
+        return Found(*self._run(rgb))
 
     def _run(self, rgb: NDArray[np.uint8]) -> tuple[Array, Array, Array, Array]:
         height, width = rgb.shape[:2]

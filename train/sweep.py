@@ -23,13 +23,12 @@ from train.checkpoint import describe, labels_hash
 from train.config import TrainConfig, with_changes
 from train.datasets import Sample, read_samples
 from train.engine import TrainData, train
-from train.evaluate import detect, truth_of, write_sheets
-from train.metrics import CONFIDENCE, Found, Truth, average_precision, evaluate
+from train.evaluate import detect, write_sheets
+from train.metrics import ap_draws, evaluate, interval, truth_of
 from train.predict import Detector
 from train.report import write_learning_curve
 
 RESULT, SCORE = "sweep.json", "score.json"
-ROUNDS = 300
 
 
 @dataclass(frozen=True)
@@ -166,18 +165,6 @@ def _score(detector: Detector, category: Category, test: Sequence[Sample], folde
     return {**evaluate(truths, founds, category.schema), "keypoint_ap_draws": draws.round(4).tolist()}
 
 
-def ap_draws(truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float]) -> Array:
-    """(ROUNDS,) keypoint AP of images drawn with repetition; the same draws for every detector."""
-    rng = np.random.default_rng(0)
-    draws = []
-    for chosen in rng.integers(len(truths), size=(ROUNDS, len(truths))):
-        ap, _ = average_precision(
-            [truths[i] for i in chosen], [founds[i] for i in chosen], sigmas, "keypoints"
-        )
-        draws.append(np.nan if ap is None else ap)
-    return np.array(draws)
-
-
 def summary(out: Path, todo: Sequence[Cell]) -> list[dict[str, Any]]:
     """One row per number of photos and kind, over the seeds that are done: means, and intervals of AP."""
     rows: list[dict[str, Any]] = []
@@ -196,7 +183,7 @@ def summary(out: Path, todo: Sequence[Cell]) -> list[dict[str, Any]]:
                 "synthetic": first.synthetic,
                 "seeds": len(scores),
                 "keypoint_ap": float(np.mean([s["keypoints"]["ap"] for s in scores])),
-                "keypoint_ap_interval": _interval(draws),
+                "keypoint_ap_interval": interval(draws),
                 "pck_0.05": float(np.mean([s["pck"]["0.05"] for s in scores])),
                 "pck_0.05_interval": np.mean(
                     [s["confidence_95"]["pck"]["0.05"] or [0.0, 0.0] for s in scores], axis=0
@@ -209,7 +196,7 @@ def summary(out: Path, todo: Sequence[Cell]) -> list[dict[str, Any]]:
     for row in rows:
         without = drawn.get((row["photos"], False))
         if row["synthetic"] and without is not None:
-            row["gain_interval"] = _interval(drawn[row["photos"], True] - without)
+            row["gain_interval"] = interval(drawn[row["photos"], True] - without)
     return rows
 
 
@@ -225,7 +212,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         gain = kind.get(True, {}).get("gain_interval")
         cells_ = [
             str(n),
-            *(_with_interval(kind.get(s), "keypoint_ap", "keypoint_ap_interval") for s in (False, True)),
+            *(_with_interval(kind.get(s), "keypoint_ap") for s in (False, True)),
             f"{gain[0]:+.3f} to {gain[1]:+.3f}" if gain else "",
             *(f"{kind[s]['pck_0.05']:.3f}" if s in kind else "" for s in (False, True)),
         ]
@@ -252,10 +239,5 @@ def print_sweep(result: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _with_interval(row: dict[str, Any] | None, key: str, interval: str) -> str:
-    return f"{row[key]:.3f} ({row[interval][0]:.3f} to {row[interval][1]:.3f})" if row else ""
-
-
-def _interval(draws: Array) -> list[float]:
-    tail = 100 * (1 - CONFIDENCE) / 2
-    return [float(v) for v in np.nanpercentile(draws, [tail, 100 - tail])]
+def _with_interval(row: dict[str, Any] | None, key: str) -> str:
+    return "{:.3f} ({:.3f} to {:.3f})".format(row[key], *row[f"{key}_interval"]) if row else ""

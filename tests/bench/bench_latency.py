@@ -23,9 +23,8 @@ import torch
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from train.datasets import read_image, read_samples
-from train.evaluate import truth_of
 from train.export import export, quantize
-from train.metrics import Found, evaluate
+from train.metrics import Found, evaluate, truth_of
 from train.predict import Detector, Settings
 from train.runtime import Detection, OnnxDetector, fit_size
 from train.transforms import resize

@@ -9,10 +9,11 @@ from PIL import Image
 
 from synth.coco import Category
 from synth.errors import ConfigError
+from train import metrics
 from train import sweep as sweep_module
 from train.config import TrainConfig
-from train.metrics import Found, Truth
-from train.sweep import Cell, Sources, ap_draws, cells, markdown, photo_counts, sweep
+from train.metrics import Found, Truth, ap_draws
+from train.sweep import Cell, Sources, cells, markdown, photo_counts, sweep
 
 Maker = Callable[..., Path]
 
@@ -61,7 +62,7 @@ def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_of
         return real_train(config, data, *rest, **named)
 
     monkeypatch.setattr(sweep_module, "train", spy)
-    monkeypatch.setattr(sweep_module, "ROUNDS", 20)
+    monkeypatch.setattr(metrics, "AP_ROUNDS", 20)
     config = tiny_config.model_copy(
         update={"data": tiny_config.data.model_copy(update={"real_fraction": 0.5})}
     )

@@ -1,0 +1,57 @@
+"""Does a keypoint's confidence say how likely it is right?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from synth.types import NOT_LABELLED, Array
+from train.metrics import Found, Truth, match
+
+BINS = 10
+RIGHT_WITHIN = 0.05
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Keypoints of found objects in groups of rising confidence, equally many in each.
+
+    confidence, correct: (B,) mean confidence, and share nearer than `threshold` of the box's longer side.
+    count: (B,). error: mean over keypoints of |confidence - correct| of their group, None without keypoints
+    (the expected calibration error of Guo, Pleiss, Sun and Weinberger, ICML 2017, in equal-mass bins).
+    """
+
+    confidence: Array
+    correct: Array
+    count: tuple[int, ...]
+    threshold: float
+    error: float | None
+
+
+def scored_keypoints(
+    truths: Sequence[Truth], founds: Sequence[Found], threshold: float = RIGHT_WITHIN
+) -> tuple[Array, Array]:
+    """(R,) confidences of the labelled keypoints of found objects, and (R,) 1 where right, else 0."""
+    scores: list[float] = []
+    right: list[float] = []
+    for truth, found in zip(truths, founds, strict=True):
+        for i, detection in enumerate(match(truth, found)):
+            if detection is None or found.keypoint_scores is None:
+                continue
+            side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
+            for k in np.flatnonzero(truth.keypoints[i, :, 2] > NOT_LABELLED):
+                away = float(np.hypot(*(truth.keypoints[i, k, :2] - found.keypoints[detection, k])))
+                scores.append(float(found.keypoint_scores[detection, k]))
+                right.append(float(away <= threshold * side))
+    return np.array(scores), np.array(right)
+
+
+def reliability(truths: Sequence[Truth], founds: Sequence[Found]) -> Reliability:
+    scores, right = scored_keypoints(truths, founds)
+    order = np.argsort(scores, kind="stable")
+    groups = [g for g in np.array_split(order, BINS) if len(g)]
+    confidence = np.array([scores[g].mean() for g in groups])
+    correct = np.array([right[g].mean() for g in groups])
+    count = tuple(len(g) for g in groups)
+    error = float(np.average(np.abs(confidence - correct), weights=count)) if groups else None
+    return Reliability(confidence, correct, count, RIGHT_WITHIN, error)
