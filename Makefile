@@ -1,7 +1,7 @@
 # Every target is one line over a `meshmark` command. `make help` lists them with their variables.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check render preview validate train eval-real sweep predict export pose asset-check clean
+.PHONY: help setup demo test check render preview validate train eval-real sweep predict label-helper export pose asset-check clean
 
 OBJECT_GIVEN := $(OBJECT)
 OBJECT ?= chessboard
@@ -51,6 +51,9 @@ sweep: setup ## Learning curve over labelled photos [OBJECT= SYNTH= REAL=train p
 
 predict: setup ## Find objects in photos or videos [WEIGHTS= INPUT=file|folder|glob|camera OUT= ARGS= of meshmark predict]
 	$(meshmark) predict '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/predict)' $(ARGS)
+
+label-helper: setup ## First labels for unlabelled photos, least certain first [WEIGHTS= INPUT=photos OUT=new folder]
+	$(meshmark) label-helper '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/to-label)'
 
 export: setup ## Detector as one ONNX file [WEIGHTS= OUT=file INT8=folder to calibrate on ARGS= of meshmark export]
 	$(meshmark) export '$(WEIGHTS)' --out '$(or $(OUT),$(RUNS)/$(NAME).onnx)' $(call opt,int8,$(INT8)) $(ARGS)

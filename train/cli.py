@@ -222,6 +222,34 @@ def predict_command(
         sys.exit(1)
 
 
+@main.command("label-helper")
+@click.argument("weights", type=existing)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--out", type=existing, required=True, help="New folder for photos and labels.")
+@click.option("--score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least of a box.")
+@click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a visible one.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def label_helper_command(
+    weights: Path, inputs: tuple[str, ...], out: Path, score: float, keypoint_score: float, device: str | None
+) -> None:
+    """First labels for unlabelled photos, to correct in CVAT or Label Studio: least certain photos first."""
+    tune_cpu()
+    from train.inputs import find_inputs
+    from train.label_helper import COCO_FILE, WEAKEST, label_helper
+    from train.predict import Detector, Settings
+
+    photos, films = find_inputs(inputs)
+    if films:
+        raise ConfigError(f"{films[0].source}: labels are for photos, not for films")
+    detector = Detector.load(weights, chosen_device(device), Settings(score=min(score, WEAKEST)))
+    summary = label_helper(detector, photos, out, score, keypoint_score)
+    click.echo(f"{summary.objects} objects in {summary.photos} photos: {out / COCO_FILE}")
+    for reason in summary.failed.values():
+        click.echo(f"left out: {reason}", err=True)
+    if summary.failed:
+        sys.exit(1)
+
+
 @main.command("export")
 @click.argument("weights", type=existing)
 @click.option("--format", "file_format", type=click.Choice(["onnx", "torchscript"]), default="onnx")
