@@ -40,8 +40,8 @@ preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
 validate: setup ## Say what is wrong in a COCO-keypoints folder [SYNTH=folder OBJECT=]
 	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))
 
-train: setup ## Train Keypoint R-CNN [OBJECT= SYNTH= REAL= REAL_FRACTION= VAL= PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
-	$(meshmark) train --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/train)' $(call opt,synth,$(SYNTH)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
+train: setup ## Train Keypoint R-CNN [OBJECT= SYNTH=folders|online REAL= REAL_FRACTION= VAL= PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
+	$(meshmark) train --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
 
 eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]
 	$(meshmark) eval '$(WEIGHTS)' --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -197,17 +198,21 @@ def _render_range(job: RenderJob, out: Path, start: int, stop: int, workers: int
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Worker:
-    """One process' assets and renderer."""
+class Images:
+    """The images of a job, rendered in this process with assets and OpenGL context of its own."""
 
-    def __init__(self, job: RenderJob, out: Path) -> None:
-        self._job, self._out = job, out
+    def __init__(self, job: RenderJob) -> None:
+        self._job = job
         self._library = job.library()
         self._renderer = open_renderer(self._library, job.backgrounds, job.renderer)
 
-    def run(self, index: int) -> bytes:
-        jpeg, scene, labels = render_image(self._job, self._library, self._renderer, index)
-        write_bytes(self._out / image_name(index), jpeg)
+    def render(self, index: int) -> tuple[bytes, SceneSpec, Labels]:
+        return render_image(self._job, self._library, self._renderer, index)
+
+    def write(self, out: Path, index: int) -> bytes:
+        """Writes the image into the folder `out`; returns its line of the log."""
+        jpeg, scene, labels = self.render(index)
+        write_bytes(out / image_name(index), jpeg)
         return (json.dumps(log_row(scene, labels)) + "\n").encode()
 
 
@@ -217,7 +222,7 @@ _worker: Callable[[int], bytes] | None = None
 def _start_worker(job: RenderJob, out: Path) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = _Worker(job, out).run
+    _worker = partial(Images(job).write, out)
 
 
 def _run_in_worker(index: int) -> bytes:

@@ -18,6 +18,7 @@ TRAIN_MAY_IMPORT = {
     "synth.errors",
     "synth.fetch",
     "synth.files",
+    "synth.formats.images",
     "synth.generate",
     "synth.geometry",
     "synth.preview",

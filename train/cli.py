@@ -11,6 +11,7 @@ from synth.errors import ConfigError, UserError
 from train.cpu import tune_cpu
 
 INTERRUPTED = 130
+ONLINE = "online"
 USER_ERROR = 2
 
 
@@ -39,10 +40,21 @@ existing = click.Path(path_type=Path)
 
 @main.command("train")
 @click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
-@click.option("--synth", "synthetic", type=existing, multiple=True, help="Rendered data set; repeatable.")
+@click.option(
+    "--synth",
+    "synthetic",
+    multiple=True,
+    help="Rendered data set, repeatable; or `online`: render while training.",
+)
+@click.option("--synth-weights", help="Shares of several --synth, such as 3,1; by default all images alike.")
+@click.option("--config", default="default", show_default=True, help="Of --synth online, as for render.")
+@click.option("--backgrounds", default="default", show_default=True, help="Of --synth online, as for render.")
 @click.option("--real", type=existing, help="Labelled photos: a COCO file, or a folder with one JSON each.")
 @click.option("--val", "validation", type=existing, help="Photos that choose the best snapshot.")
-@click.option("--real-fraction", type=float, help="Share of real images in every batch, 0 to 1.")
+@click.option(
+    "--real-fraction",
+    help="Share of real images in every batch, 0 to 1; or 0,0.2,0.5: over stretches of the run.",
+)
 @click.option("--preset", default="auto", show_default=True, help="auto, cpu, gpu or a YAML file.")
 @click.option("--out", type=existing, required=True, help="Folder for snapshots and curves.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
@@ -53,10 +65,13 @@ existing = click.Path(path_type=Path)
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def train_command(
     object_: str,
-    synthetic: tuple[Path, ...],
+    synthetic: tuple[str, ...],
+    synth_weights: str | None,
+    config: str,
+    backgrounds: str,
     real: Path | None,
     validation: Path | None,
-    real_fraction: float | None,
+    real_fraction: str | None,
     preset: str,
     out: Path,
     resume: bool,
@@ -70,29 +85,59 @@ def train_command(
     tune_cpu()
     import torch
 
+    from synth.cli import background_folder
+    from synth.config import load_config as load_render_config
+    from synth.generate import RenderJob
     from train.config import load_config, preset_path, with_changes
-    from train.setup import load_run, object_category
+    from train.setup import Sources, load_run, object_category
 
     device = chosen_device(device)
-    config = load_config(preset_path(preset, torch.cuda.is_available()))
-    config = with_changes(
-        config,
+    recipe = load_config(preset_path(preset, torch.cuda.is_available()))
+    recipe = with_changes(
+        recipe,
         {
-            "data": {"real_fraction": real_fraction, "workers": workers},
+            "data": {"real_fraction": shares(real_fraction), "workers": workers},
             "schedule": {"max_steps": steps, "max_minutes": minutes},
             "seed": seed,
         },
         "command line",
     )
-    category, keypoints_m = object_category(object_)
-    config, data, meta = load_run(
-        config, category, keypoints_m, synthetic, real, validation, real_fraction is not None
+    online = None
+    if ONLINE in synthetic:
+        if len(synthetic) > 1:
+            raise ConfigError("--synth: online stands alone, got other sets beside it")
+        job_config = load_render_config(config)
+        online = RenderJob(object_, job_config, background_folder(backgrounds), recipe.seed)
+    sources = Sources(
+        () if online else tuple(map(Path, synthetic)),
+        real,
+        validation,
+        numbers("--synth-weights", synth_weights) if synth_weights else (),
+        online,
+        out / "validation",
     )
+    category, keypoints_m = object_category(object_)
+    recipe, data, meta = load_run(recipe, category, keypoints_m, sources, real_fraction is not None)
     from train.engine import train
 
-    result = train(config, data, meta, out, device, resume)
+    result = train(recipe, data, meta, out, device, resume)
     click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
     click.echo(f"curves: {out / 'curves.png'}")
+
+
+def shares(text: str | None) -> float | tuple[float, ...] | None:
+    """`0.2` or `0,0.2,0.5` as --real-fraction takes it."""
+    if text is None:
+        return None
+    values = numbers("--real-fraction", text)
+    return values[0] if len(values) == 1 else values
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option}: {text!r}, expected numbers separated by commas") from error
 
 
 @main.command("eval")

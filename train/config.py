@@ -121,7 +121,8 @@ class AugmentConfig(Section):
 
 
 class DataConfig(Section):
-    """batch_size: images a step, all processes together. real_fraction: share of real images in every batch.
+    """batch_size: images a step, all processes together. real_fraction: share of real images in every batch,
+        or a list of shares, one for each of so many equal stretches of the run ([0, 0.2, 0.5]: real late).
 
     min_visible_fraction: an object of which less is visible in the picture is not a target.
     box_margin_px: how far a target box reaches beyond its outermost labelled keypoint.
@@ -129,7 +130,7 @@ class DataConfig(Section):
     """
 
     batch_size: Annotated[int, Field(ge=1)] = 4
-    real_fraction: Share = 0.2
+    real_fraction: Share | Annotated[tuple[Share, ...], Field(min_length=1)] = 0.2
     workers: Annotated[int, Field(ge=0)] = 1
     min_visible_fraction: Share = 0.25
     box_margin_px: Annotated[float, Field(ge=0)] = 2.0

@@ -14,7 +14,7 @@ from train.checkpoint import STATE
 from train.config import load_config, preset_path, with_changes
 from train.engine import train
 from train.evaluate import evaluate_photos, print_table
-from train.setup import load_run, object_category
+from train.setup import Sources, load_run, object_category
 
 OBJECT = "chessboard"
 IMAGES = 1000
@@ -43,7 +43,7 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
             "demo",
         )
         category, keypoints_m = object_category(OBJECT)
-        config, data, meta = load_run(config, category, keypoints_m, [synth], None, None, False)
+        config, data, meta = load_run(config, category, keypoints_m, Sources((synth,)), False)
         train(config, data, meta, weights, device, resume=_steps_done(weights) > 0)
 
     scores = out / "eval" / "eval.json"

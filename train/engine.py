@@ -43,8 +43,9 @@ from train.config import OptimConfig, ScheduleConfig, TrainConfig
 from train.datasets import Sample
 from train.evaluate import detect
 from train.metrics import evaluate, truth_of
-from train.mix import MixedBatchSampler
+from train.mix import ENDLESS, MixedBatchSampler
 from train.model import KeypointDetector, build_model, parameter_groups
+from train.online import OnlineImages
 from train.predict import Detector
 from train.processes import Processes, join_processes
 from train.report import write_curves
@@ -61,11 +62,19 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 
 @dataclass(frozen=True)
 class TrainData:
-    """What a run learns from and chooses its best snapshot on."""
+    """What a run learns from and chooses its best snapshot on.
 
-    synthetic: tuple[Sample, ...]
+    sets: (size, weight) of the parts `synthetic` is made of; () if all its images come equally often.
+    """
+
+    synthetic: tuple[Sample, ...] | OnlineImages
     real: tuple[Sample, ...]
     validation: tuple[Sample, ...]
+    sets: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def n_synthetic(self) -> int:
+        return ENDLESS if isinstance(self.synthetic, OnlineImages) else len(self.synthetic)
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ class Run:
     def _batches(self) -> Iterator[Batch]:
         data, config = self.config.data, self.config
         sampler = MixedBatchSampler(
-            n_synthetic=len(self.data.synthetic),
+            n_synthetic=self.data.n_synthetic,
             n_real=len(self.data.real),
             batch_size=data.batch_size,
             real_fraction=data.real_fraction,
@@ -180,6 +189,7 @@ class Run:
             end_step=config.schedule.max_steps,
             rank=self.processes.rank,
             world_size=self.processes.world_size,
+            sets=self.data.sets,
         )
         images = TrainingImages(
             self.data.synthetic, self.data.real, self.meta.category, data, config.model.long_side_px

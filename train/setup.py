@@ -1,16 +1,37 @@
 """From what the command line names to what the engine needs."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from synth.assets import load_schema
 from synth.coco import Category
 from synth.errors import ConfigError
+from synth.generate import RenderJob, make_manifest
 from synth.types import Array
 from train.checkpoint import Meta, describe, labels_hash
 from train.config import TrainConfig, with_changes
 from train.datasets import hold_out, read_samples
 from train.engine import TrainData
+from train.online import OnlineImages, online_validation
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What to learn from: folders or COCO files. weights: of the rendered sets, () to draw all images alike.
+
+    online: images to render while training, instead of `synthetic`; those to validate on go into the folder
+    `online_validation`.
+    """
+
+    synthetic: tuple[Path, ...] = ()
+    real: Path | None = None
+    validation: Path | None = None
+    weights: tuple[float, ...] = ()
+    online: RenderJob | None = None
+    online_validation: Path = Path()
 
 
 def object_category(name_or_path: str) -> tuple[Category, Array]:
@@ -23,28 +44,52 @@ def load_run(
     config: TrainConfig,
     category: Category,
     keypoints_m: Array | None,
-    synthetic: Sequence[Path],
-    real: Path | None,
-    validation: Path | None,
+    sources: Sources,
     fraction_given: bool,
 ) -> tuple[TrainConfig, TrainData, Meta]:
-    """Reads all labels. Without `validation`, real photos are held out, or rendered images if there are none.
+    """Reads all labels.
 
-    Unless the share of real images was given, it is 0 without real photos and 1 without rendered ones.
+    Without validation photos, real photos are held out, or rendered images if there are none (online: images
+    of another seed are rendered for it). Unless the share of real images was given, it is 0 without real
+    photos and 1 without rendered ones.
     """
-    if not synthetic and real is None:
+    folders, real, validation, online = sources.synthetic, sources.real, sources.validation, sources.online
+    if not folders and online is None and real is None:
         raise ConfigError("nothing to train on: expected --synth, --real or both")
     if not fraction_given:
-        only = 0.0 if real is None else 1.0 if not synthetic else None
+        only = 0.0 if real is None else 1.0 if not folders and online is None else None
         config = with_changes(config, {"data": {"real_fraction": only}}, "real fraction")
-    rendered = tuple(sample for path in synthetic for sample in read_samples(path, category))
+    rendered = [read_samples(path, category) for path in folders]
     photos = read_samples(real, category) if real is not None else ()
     if validation is not None:
         chosen = read_samples(validation, category)
-    elif photos and config.data.real_fraction > 0:
+    elif photos and config.data.real_fraction != 0:
         photos, chosen = hold_out(photos, config.data.holdout, config.seed)
+    elif online is not None:
+        count = config.data.max_validation_images
+        chosen = online_validation(online, sources.online_validation, count, category)
     else:
-        rendered, chosen = hold_out(rendered, config.data.holdout, config.seed)
-    sources = [*synthetic, *([real] if real else []), *([validation] if validation else [])]
-    meta = describe(config, category, keypoints_m, {str(path): labels_hash(path) for path in sources})
-    return config, TrainData(rendered, photos, chosen[: config.data.max_validation_images]), meta
+        halves = [hold_out(samples, config.data.holdout, config.seed) for samples in rendered]
+        rendered = [kept for kept, _ in halves]
+        chosen = tuple(sample for _, held in halves for sample in held)
+    data = TrainData(
+        OnlineImages(online, category) if online is not None else tuple(s for part in rendered for s in part),
+        photos,
+        chosen[: config.data.max_validation_images],
+        weighted_sets([len(part) for part in rendered], sources.weights),
+    )
+    hashes = {str(path): labels_hash(path) for path in (*folders, real, validation) if path is not None}
+    if online is not None:
+        hashes["online"] = sha256(json.dumps(make_manifest(online, online.library())).encode()).hexdigest()
+    return config, data, describe(config, category, keypoints_m, hashes)
+
+
+def weighted_sets(sizes: Sequence[int], weights: Sequence[float]) -> tuple[tuple[int, float], ...]:
+    """(size, weight) of each rendered set; () without weights. Raises ConfigError if their numbers differ."""
+    if not weights:
+        return ()
+    if len(weights) != len(sizes):
+        raise ConfigError(
+            f"--synth-weights: {len(weights)} numbers, expected one for each of {len(sizes)} --synth"
+        )
+    return tuple(zip(sizes, weights, strict=True))

@@ -20,6 +20,7 @@ from synth.types import NOT_LABELLED, Array, KeypointSchema
 from train.config import AugmentConfig, DataConfig
 from train.datasets import Sample, read_image
 from train.mix import Draw
+from train.online import OnlineImages
 from train.runtime import fit_size
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -228,20 +229,24 @@ class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
 
     def __init__(
         self,
-        synthetic: tuple[Sample, ...],
+        synthetic: tuple[Sample, ...] | OnlineImages,
         real: tuple[Sample, ...],
         category: Category,
         config: DataConfig,
         long_side_px: int,
     ) -> None:
-        self._sources = (synthetic, real)
+        self._synthetic, self._real = synthetic, real
         self._augment = Augmenter(config.augment, category.schema)
         self._config = config
         self._long_side_px = long_side_px
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor], str]:
-        sample = self._sources[draw.real][draw.at]
-        rgb = read_image(sample.image_path)
+        source = self._real if draw.real else self._synthetic
+        if isinstance(source, OnlineImages):
+            rgb, sample = source.view(draw.at)
+        else:
+            sample = source[draw.at]
+            rgb = read_image(sample.image_path)
         width, height = fit_size(sample.width, sample.height, self._long_side_px)
         objects = scaled(objects_of(sample), (width / sample.width, height / sample.height))
         rgb, objects = self._augment(resize(rgb, width, height), objects, draw.seed)

@@ -1,12 +1,15 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from synth.errors import ConfigError
-from train.mix import MixedBatchSampler
+from train.mix import ENDLESS, MixedBatchSampler, interleaved
 
 
-def sampler(fraction: float, batch: int = 4, steps: int = 10, **changes: int) -> MixedBatchSampler:
+def sampler(
+    fraction: float | tuple[float, ...], batch: int = 4, steps: int = 10, **changes: Any
+) -> MixedBatchSampler:
     sizes = {"n_synthetic": 50, "n_real": 3, "seed": 1, "start_step": 0, **changes}
     return MixedBatchSampler(batch_size=batch, real_fraction=fraction, end_step=steps, **sizes)
 
@@ -72,3 +75,48 @@ def test_ranks_share_one_batch_between_them() -> None:
 def test_impossible_mix_is_refused(fraction: float, changes: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         sampler(fraction, **changes)
+
+
+def test_real_share_may_change_over_the_run_and_is_exact_in_each_stretch() -> None:
+    counts = [sum(d.real for d in batch) for batch in sampler((0.0, 0.25, 0.6), steps=30)]
+    assert counts[:10] == [0] * 10
+    assert counts[10:20] == [1] * 10
+    assert sum(counts[20:]) == 24
+    assert set(counts[20:]) == {2, 3}
+    drawn = [d.at for batch in sampler((0.0, 0.25, 0.6), steps=30) for d in batch if not d.real]
+    assert len(set(drawn[:50])) == 50
+
+
+def test_changing_share_is_resumed_by_step_alone() -> None:
+    whole = list(sampler((0.0, 0.3), steps=21))
+    for start in (5, 10, 11, 17):
+        assert list(sampler((0.0, 0.3), steps=21, start_step=start)) == whole[start:]
+
+
+def test_weighted_sets_come_by_their_weights_and_each_image_once_a_pass() -> None:
+    sets = ((10, 3.0), (4, 1.0))
+    drawn = [d.at for b in sampler(0.0, steps=40, n_synthetic=14, sets=sets) for d in b]
+    assert [sum(at >= 10 for at in drawn[i : i + 4]) for i in range(0, 160, 4)] == [1] * 40
+    second = [at for at in drawn if at >= 10]
+    assert all(sorted(second[i : i + 4]) == [10, 11, 12, 13] for i in range(0, 40, 4))
+    first = [at for at in drawn if at < 10]
+    assert all(sorted(first[i : i + 10]) == list(range(10)) for i in range(0, 120, 10))
+
+
+@pytest.mark.parametrize(
+    ("weights", "order"), [((1.0,), (0,)), ((2.0, 2.0), (0, 1)), ((0.5, 1.5), (1, 0, 1, 1))]
+)
+def test_weights_are_ratios(weights: tuple[float, ...], order: tuple[int, ...]) -> None:
+    got = interleaved(weights)
+    assert Counter(got) == Counter(order)
+
+
+@pytest.mark.parametrize("weights", [(0.0, 1.0), (-1.0, 1.0), (1.0, 0.00001)])
+def test_weights_without_sense_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="weights of rendered sets"):
+        interleaved(weights)
+
+
+def test_images_rendered_while_training_never_come_twice() -> None:
+    drawn = [d.at for b in sampler(0.25, steps=50, n_synthetic=ENDLESS) for d in b if not d.real]
+    assert drawn == list(range(150))

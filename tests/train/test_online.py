@@ -1,0 +1,99 @@
+"""Rendering while training. Everything that opens OpenGL runs in a process of its own, as in use."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from train.config import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"camera": {"width_px": 160, "height_px": 120}}
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_image_rendered_online_is_the_one_in_the_folder(tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump(SMALL))
+    code = f"""
+if __name__ == "__main__":
+    from pathlib import Path
+    import numpy as np
+    from synth.config import load_config
+    from synth.generate import RenderJob, generate
+    from train.datasets import read_image, read_samples
+    from train.online import OnlineImages
+    from train.setup import object_category
+    job = RenderJob("chessboard", load_config({str(config)!r}), None, 5)
+    folder = Path({str(tmp_path / "set")!r})
+    generate(job, folder, 3, 1)
+    category = object_category("chessboard")[0]
+    online = OnlineImages(job, category)
+    for i, sample in enumerate(read_samples(folder, category)):
+        rgb, fresh = online.view(i)
+        assert (rgb == read_image(sample.image_path)).all()
+        assert (fresh.width, fresh.height) == (sample.width, sample.height)
+        for name in ("boxes", "keypoints", "area"):
+            np.testing.assert_allclose(getattr(fresh, name), getattr(sample, name), atol=0.01)
+        assert fresh.segmentations == sample.segmentations
+    print("same")
+"""
+    assert run(code).strip() == "same"
+
+
+def weights_hash(folder: Path) -> str:
+    return hashlib.sha256((folder / "last" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_run_that_renders_while_training_resumes_to_the_same_weights(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump(SMALL))
+    preset = tmp_path / "tiny.yaml"
+    raw = tiny_config.model_dump(mode="json")
+    raw["data"] |= {"workers": 1, "max_validation_images": 3}
+    preset.write_text(yaml.safe_dump(raw))
+    common = ["--object", "chessboard", "--synth", "online", "--config", str(config), "--backgrounds", "none"]
+    common += ["--preset", str(preset), "--steps", "4", "--device", "cpu"]
+
+    def train(out: str, *more: str) -> None:
+        code = (
+            f"from train.cli import main; main({['train', *common, '--out', str(tmp_path / out), *more]!r})"
+        )
+        run(code)
+
+    train("whole")
+    log = json.loads((tmp_path / "whole" / "last" / "state.json").read_text())
+    assert log["step"] == 4
+    stop = """
+import train.engine
+save = train.engine.Run._save
+def save_and_stop(self, scores):
+    save(self, scores)
+    raise KeyboardInterrupt
+train.engine.Run._save = save_and_stop
+"""
+    code = f"{stop}from train.cli import main; main({['train', *common, '--out', str(tmp_path / 'cut')]!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr[-2000:]
+    assert json.loads((tmp_path / "cut" / "last" / "state.json").read_text())["step"] == 2
+    train("cut", "--resume")
+    assert weights_hash(tmp_path / "cut") == weights_hash(tmp_path / "whole")
+    meta = json.loads((tmp_path / "cut" / "last" / "meta.json").read_text())
+    assert set(meta["data"]) == {"online"}
