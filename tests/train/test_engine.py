@@ -175,7 +175,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_the_images(
     def broken(logits: torch.Tensor, *_: object) -> torch.Tensor:
         return logits.sum() * math.nan
 
-    monkeypatch.setattr("torchvision.models.detection.roi_heads.keypointrcnn_loss", broken)
+    monkeypatch.setattr("train.model.heatmap_loss", broken)
     with pytest.raises(UserError, match=r"step 0: loss nan, loss_keypoint nan.*\.jpg"):
         run(tiny_config, data, category, tmp_path / "run")
     assert not (tmp_path / "run" / "last").exists()
