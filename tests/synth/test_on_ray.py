@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+import synth.generate
 from synth.config import SynthConfig
 from synth.errors import EnvironmentProblem
 from synth.generate import RenderJob, generate
 
 N = 24
+HEAD = {"num_cpus": 1, "resources": {"head": 1}, "include_dashboard": False}
 
 
 @pytest.fixture
@@ -31,14 +33,12 @@ def test_a_cluster_that_loses_a_node_half_way_gives_the_bytes_of_the_process_poo
     job: RenderJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESHMARK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
     from ray.cluster_utils import Cluster
 
-    import synth.on_ray  # noqa: F401, I001: sets Ray's environment
-
-    cluster = Cluster(
-        True, head_node_args={"num_cpus": 1, "resources": {"head": 1}, "include_dashboard": False}
-    )
+    cluster = Cluster(True, head_node_args=HEAD)
     second = cluster.add_node(num_cpus=1)
     ray.init(cluster.address, log_to_driver=False)
     try:
