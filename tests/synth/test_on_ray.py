@@ -55,7 +55,6 @@ def test_a_cluster_that_loses_a_node_half_way_gives_the_bytes_of_the_process_poo
 
         monkeypatch.setattr(synth.generate, "rendered", with_a_loss)
         assert generate(job, tmp_path / "cluster", N, executor="ray") == N
-        assert [node["Alive"] for node in ray.nodes()].count(True) == 1
     finally:
         ray.shutdown()
         cluster.shutdown()
