@@ -16,6 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -225,15 +226,16 @@ class Images:
         return jpeg, (json.dumps(log_row(scene, labels)) + "\n").encode()
 
 
-_images: Images | None = None
+_images: Callable[[], Images] | None = None
 
 
 def _start_worker(job: RenderJob) -> None:
-    """Ctrl-C is left to the parent; when that is gone, so is this process."""
+    """Ctrl-C is left to the parent; when that is gone, so is this process. What fails in opening the images
+    is the first image's error."""
     global _images
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _images = Images(job)
+    _images = cache(partial(Images, job))
 
 
 def _follow_parent() -> None:
@@ -245,7 +247,7 @@ def _follow_parent() -> None:
 
 def _run_in_worker(index: int) -> Image:
     assert _images is not None
-    return _images.stored(index)
+    return _images().stored(index)
 
 
 def log_row(scene: SceneSpec, labels: Labels) -> dict[str, Any]:

@@ -78,8 +78,8 @@ class FolderStore:
                     if not line.endswith(b"\n") or not (self._out / self.image_name(images)).exists():
                         break
                     images, end = images + 1, end + len(line)
-            os.truncate(log, end)
-            if images % LOG_IMAGES:
+            if end < log.stat().st_size:
+                os.truncate(log, end)
                 break
         for log in logs:
             log.unlink()
@@ -136,10 +136,10 @@ class ShardStore:
     def append(self, start: int, images: Iterable[Image]) -> Iterator[None]:
         for number, group in groupby(enumerate(images, start), lambda image: image[0] // SHARD_IMAGES):
             shard, part = self._shard(number), self._part(number)
-            held, end = _whole_samples(shard, number)
-            if held:
+            part.unlink(missing_ok=True)
+            if number * SHARD_IMAGES < start:
                 shutil.copyfile(shard, part)
-                os.truncate(part, end)
+                os.truncate(part, _whole_samples(shard, number)[1])
             with part.open("ab") as file:
                 for index, (jpeg, row) in group:
                     file.write(pack(f"{index:07d}.jpg", jpeg) + pack(f"{index:07d}.json", row))

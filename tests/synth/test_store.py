@@ -107,6 +107,28 @@ def test_an_absent_image_cuts_the_log_there(tmp_path: Path) -> None:
     assert len(list(folder.rows())) == 4
 
 
+def test_an_absent_shard_is_made_again(tmp_path: Path) -> None:
+    shards = open_store(tmp_path, "webdataset")
+    fill(shards, 0, N)
+    before = contents(tmp_path)
+    (tmp_path / "shard-00000.tar").unlink()
+    assert shards.recover() == 0
+    fill(shards, 0, N)
+    assert contents(tmp_path) == before
+
+
+def test_a_log_of_more_images_than_one_file_takes_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = open_store(tmp_path, "folder")
+    with monkeypatch.context() as one_file:
+        one_file.setattr(store, "LOG_IMAGES", 100)
+        fill(folder, 0, 5)
+    fill(folder, 5, N)
+    assert folder.recover() == N
+    assert list(folder.rows()) == [image(i)[1] for i in range(N)]
+
+
 def test_a_folder_that_was_not_rendered_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a folder that `meshmark render` made"):
         find_store(tmp_path)
