@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
 
 from synth.errors import AssetError
+from synth.geometry import rotation_between, unit
 from synth.types import Array, Part
 
 MAX_TEXTURE_PX = 2048
@@ -92,18 +93,25 @@ def convex_corners(parts: tuple[Part, ...]) -> Array:
 
 
 def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
-    """Rotations that lay the convex hull on z = 0 without toppling, most probable first."""
+    """Rotations that lay the convex hull on z = 0 without toppling, most probable first.
+
+    Each turns the side it lies on down the shortest way, and equals come in the order of that side: yaw and
+    order as trimesh gives them differ from processor to processor.
+    """
     vertices, _ = merged(parts)
     try:
         hull = trimesh.convex.convex_hull(vertices)
         transforms, probabilities = trimesh.poses.compute_stable_poses(hull)
     except Exception:  # a flat mesh has no volume: it rests on either side
         return ((np.eye(3), 0.5), (np.diag([1.0, -1.0, -1.0]), 0.5))
-    poses = [
-        (np.ascontiguousarray(t[:3, :3]), float(p))
+    down = np.array([0.0, 0.0, -1.0])
+    sides = [
+        (round(float(p), 6), tuple(np.round(t[:3, :3].T @ down, 6) + 0.0))
         for t, p in zip(transforms, probabilities, strict=True)
         if p >= MIN_POSE_PROBABILITY
-    ][:MAX_STABLE_POSES]
+    ]
+    sides.sort(key=lambda side: (-side[0], side[1]))
+    poses = [(rotation_between(unit(np.array(side)), down), p) for p, side in sides[:MAX_STABLE_POSES]]
     total = sum(p for _, p in poses)
     return tuple((r, p / total) for r, p in poses)
 

@@ -13,6 +13,7 @@ import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import register_parametrization
 from torchvision.models.detection import KeypointRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -283,10 +284,7 @@ def build_model(
     elif weights == "imagenet":
         _load_imagenet(model.backbone, config)
     freeze(model.backbone.body, config)
-    if config.weights == "coco":
-        for module in model.modules():
-            if isinstance(module, FrozenBatchNormAct2d):
-                module.eps = 0.0
+    fold(model.backbone.body, eps=0.0 if config.weights == "coco" else None)
     model.backbone.body.to(memory_format=torch.channels_last)
     return model
 
@@ -389,6 +387,35 @@ def freeze(body: nn.Module, config: ModelConfig) -> None:
                 frozen = freeze_batch_norm_2d(module)  # type: ignore[no-untyped-call]
                 if frozen is not module:
                     body.set_submodule(name, frozen)
+
+
+class _Scaled(nn.Module):
+    """A convolution's weights times the scale of the norm behind it, (out_channels,)."""
+
+    scale: Tensor
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale.view(-1, 1, 1, 1))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.scale
+
+
+def fold(body: nn.Module, eps: float | None = None) -> None:
+    """Makes frozen norms part of the convolutions before them: the same function and the same gradients of
+    the weights, but two passes less over each map. eps: of the norms, None = their own."""
+    before = nn.Module()
+    for name, module in list(body.named_modules()):
+        if isinstance(module, FrozenBatchNormAct2d) and isinstance(before, nn.Conv2d):
+            norm = module.state_dict()
+            scale = norm["weight"] * (norm["running_var"] + (module.eps if eps is None else eps)).rsqrt()
+            shift = norm["bias"] - norm["running_mean"] * scale
+            before.bias = nn.Parameter(shift, requires_grad=False)
+            register_parametrization(before, "weight", _Scaled(scale))
+            body.set_submodule(name, nn.Sequential(module.drop, module.act))
+        if isinstance(module, (nn.Conv2d, FrozenBatchNormAct2d)):
+            before = module
 
 
 def stages(body: nn.Module) -> list[tuple[str, ...]]:

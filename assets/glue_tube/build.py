@@ -1,7 +1,7 @@
 """Draws mesh/*.glb and print/*.jpg: a small glue tube lying flat. Run: python build.py [FOLDER]
 
-Millimetres. x runs along the axis from the middle of the cap (head, x = 0) to the crimp's fold line
-(tail, x = 60); the crimp lies in the xy plane; z points out of the front print.
+Millimetres. x runs along the axis from the cap, about its middle (x = 0), to where the crimp is folded back
+(x = 60); the crimp lies in the xy plane; z points out of the front print.
 """
 
 import sys

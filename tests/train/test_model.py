@@ -85,7 +85,7 @@ def test_only_proposal_strides_propose(tiny_config: TrainConfig) -> None:
 def test_only_the_last_stages_train(tiny_config: TrainConfig, trainable: int) -> None:
     body = build_model(light(tiny_config, trainable_stages=trainable), 2, 2).backbone.body
     trained = {n.split(".")[0] + n.split(".")[1] for n, p in body.named_parameters() if p.requires_grad}
-    stages = ["conv_stemweight", *(f"blocks{i}" for i in range(7))]
+    stages = ["conv_stemparametrizations", *(f"blocks{i}" for i in range(7))]
     assert trained == set(stages[8 - trainable :])
 
 
@@ -179,7 +179,10 @@ def test_lite0_starts_from_the_packages_tensors(tiny_config: TrainConfig) -> Non
     model = build_model(tiny_config.model, 2, 2)
     vendor = weights.vendor_state("tf_efficientnet_lite0", "imagenet", None)
     torch.testing.assert_close(
-        model.backbone.body.conv_stem.weight, next(iter(vendor.values())), rtol=0, atol=0
+        model.backbone.body.conv_stem.parametrizations.weight.original,
+        next(iter(vendor.values())),
+        rtol=0,
+        atol=0,
     )
     assert len(vendor) == 296
 
@@ -343,3 +346,28 @@ def test_heatmaps_have_56_cells_whatever_is_pooled(tiny_config: TrainConfig, hea
     heads = build_model(light(tiny_config, keypoint_head=head), 2, 2).roi_heads
     maps = heads.keypoint_predictor(heads.keypoint_head(torch.rand(1, 32, pool, pool)))
     assert maps.shape == (1, 2, 56, 56)
+
+
+def test_folded_norms_are_the_same_function_with_the_same_gradients(
+    tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, grown = torch.rand(2, 3, 96, 128), {}
+    for name in ("folded", "apart"):
+        torch.manual_seed(0)
+        if name == "apart":
+            monkeypatch.setattr("train.model.fold", lambda body, eps: None)
+        backbone = build_model(tiny_config.model, 2, 2).backbone
+        levels = backbone(images)
+        sum(level.square().mean() for level in levels.values()).backward()
+        gradients = {
+            n.replace("parametrizations.weight.original", "weight"): p.grad
+            for n, p in backbone.named_parameters()
+            if p.grad is not None
+        }
+        grown[name] = levels, gradients
+    for folded, apart in zip(grown["folded"], grown["apart"], strict=True):
+        assert folded.keys() == apart.keys()
+        for name, value in folded.items():
+            torch.testing.assert_close(
+                value, apart[name], rtol=1e-3, atol=1e-3 * float(value.detach().abs().max())
+            )
