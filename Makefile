@@ -31,8 +31,8 @@ test: setup ## Download what the tests need, then check: what CI runs
 check: setup ## ruff, mypy, pytest [ARGS= of pytest]
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest $(ARGS)
 
-render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder RENDERER=fast|pyrender]
-	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,renderer,$(RENDERER))
+render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder RENDERER=fast|pyrender EXECUTOR=processes|ray FORMAT=folder|webdataset]
+	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,renderer,$(RENDERER)) $(call opt,executor,$(EXECUTOR)) $(call opt,format,$(FORMAT))
 
 preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
 	$(meshmark) preview '$(SYNTH)' $(call opt,out,$(OUT)) $(call opt,count,$(N))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 
 from synth.errors import DataError
+from synth.shards import open_file
 from synth.types import Array
 
 SURFACES = ("wood", "stone", "fabric", "metal", "plain", "speckle", "print")
@@ -37,7 +38,11 @@ def photo_names(folder: Path) -> tuple[str, ...]:
 
 def load_rgb(path: Path) -> Image:
     """(h, w, 3) uint8 sRGB. Raises DataError when the file is no readable image."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        with open_file(path) as file:
+            bgr = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        bgr = None
     if bgr is None:
         raise DataError(f"{path}: not a readable image")
     return np.ascontiguousarray(bgr[:, :, ::-1])

@@ -1,12 +1,11 @@
 """The commands that need no torch: render, preview, validate, asset, fetch."""
 
-import os
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from synth.config import RENDERERS
+from synth.config import EXECUTORS, LAYOUTS, RENDERERS
 
 console = Console(soft_wrap=True)
 
@@ -18,6 +17,21 @@ console = Console(soft_wrap=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--workers", default=0, type=click.IntRange(0), help="Processes; 0 = one per core.")
+@click.option(
+    "--executor",
+    default=EXECUTORS[0],
+    show_default=True,
+    type=click.Choice(EXECUTORS),
+    help="This machine, or a Ray cluster.",
+)
+@click.option(
+    "--format",
+    "layout",
+    default=LAYOUTS[0],
+    show_default=True,
+    type=click.Choice(LAYOUTS),
+    help="An image a file, or tar shards.",
+)
 @click.option(
     "--backgrounds",
     default="default",
@@ -32,6 +46,8 @@ def render(
     out: Path,
     seed: int,
     workers: int,
+    executor: str,
+    layout: str,
     backgrounds: str,
     renderer: str,
 ) -> None:
@@ -40,7 +56,7 @@ def render(
     from synth.generate import RenderJob, generate
 
     job = RenderJob(object_, load_config(config), background_folder(backgrounds), seed, renderer)
-    new = generate(job, out, n, workers or os.cpu_count() or 1)
+    new = generate(job, out, n, workers, executor, layout)
     console.print(f"{out}: {new} images rendered, {n} asked for")
 
 

@@ -7,15 +7,18 @@ an annotation carries `visible_fraction`.
 
 import json
 import math
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from synth.errors import DataError
-from synth.files import write_text
+from synth.files import replacing
 from synth.types import Array, KeypointSchema
 
 DEFAULT_SIGMA = 0.05
@@ -122,19 +125,25 @@ def annotation_to_json(annotation: Annotation, annotation_id: int, image_id: int
 
 
 def write_coco(path: Path, categories: Iterable[Category], images: Iterable[ImageLabels]) -> None:
-    """Writes atomically; annotation ids count from 1 in image order."""
-    image_rows: list[dict[str, Any]] = []
-    annotation_rows: list[dict[str, Any]] = []
-    for image in images:
-        image_rows.append(image_to_json(image))
-        for annotation in image.annotations:
-            annotation_rows.append(annotation_to_json(annotation, len(annotation_rows) + 1, image.id))
-    document = {
-        "images": image_rows,
-        "annotations": annotation_rows,
-        "categories": [category_to_json(c) for c in categories],
-    }
-    write_text(path, json.dumps(document))
+    """Writes atomically, an image at a time; annotation ids count from 1 in image order."""
+    ids = count(1)
+    with replacing(path) as file, TemporaryFile(dir=path.parent) as annotations:
+        file.write(b'{"images": [')
+        for number, image in enumerate(images):
+            file.write(_item(image_to_json(image), number == 0))
+            for annotation in image.annotations:
+                annotation_id = next(ids)
+                row = annotation_to_json(annotation, annotation_id, image.id)
+                annotations.write(_item(row, annotation_id == 1))
+        file.write(b'], "annotations": [')
+        annotations.seek(0)
+        shutil.copyfileobj(annotations, file)
+        rows = [category_to_json(c) for c in categories]
+        file.write(b'], "categories": ' + json.dumps(rows).encode() + b"}")
+
+
+def _item(row: dict[str, Any], first: bool) -> bytes:
+    return (("" if first else ", ") + json.dumps(row)).encode()
 
 
 def read_json(path: Path) -> Any:

@@ -15,6 +15,10 @@ from synth.yaml import describe, read_yaml
 
 RENDERERS = ("fast", "pyrender")
 """Backends of synth.render, the default first: equal labels; pyrender is the slow reference."""
+EXECUTORS = ("processes", "ray")
+"""Who renders: processes of this machine, or a Ray cluster. Equal bytes."""
+LAYOUTS = ("folder", "webdataset")
+"""How synth.store lays the data set out: an image a file, or tar shards."""
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "synth"
 
 Range = Annotated[tuple[float, float], Field(description="low, high")]

@@ -45,7 +45,7 @@ def chessboard_photos() -> Path:
     """
     folder = cache_folder() / f"chessboards-{_VERSION}"
     if not folder.is_dir():
-        _publish(folder, lambda new: _take_chessboards(new / "images", folder / "images"))
+        publish(folder, lambda new: _take_chessboards(new / "images", folder / "images"))
     _check_chessboards(folder / "images")
     annotations = folder / "annotations.json"
     name, category_id, schema, _ = load_schema("chessboard")
@@ -87,7 +87,7 @@ def background_photos() -> Path | None:
     folder = cache_folder() / f"backgrounds-{_VERSION}"
     if not folder.is_dir():
         try:
-            _publish(folder, _take_backgrounds)
+            publish(folder, _take_backgrounds)
         except EnvironmentProblem as error:
             _say(
                 f"warning: no background photos ({error}); surfaces will be procedural only. "
@@ -195,7 +195,7 @@ def _run(command: list[str], folder: Path) -> str:
     return (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
 
 
-def _publish(folder: Path, fill: Callable[[Path], None]) -> None:
+def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fills a temporary neighbour and renames it onto `folder`: the folder is whole or not there."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The loop that renders a data set: workers, progress, resume, manifest.
 
-`scenes.jsonl` is the log: one line per image in index order, appended when the image lies on disk. A killed
-run therefore leaves a prefix, and the next run goes on behind it. `annotations.json` is derived from it.
+Workers render; this process alone writes. synth.store keeps images and log; `annotations.json` is derived
+from the log, an image at a time.
 """
 
 import hashlib
@@ -9,12 +9,14 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ import numpy as np
 from synth.assets import load_object
 from synth.background import photo_names
 from synth.coco import Annotation, Category, ImageLabels, write_coco
-from synth.config import RENDERERS, SynthConfig
+from synth.config import EXECUTORS, LAYOUTS, RENDERERS, SynthConfig
 from synth.errors import DataError, EnvironmentProblem
-from synth.files import write_bytes, write_text
+from synth.files import write_text
 from synth.instance import Library
 from synth.labels import make_labels
 from synth.lens import take
@@ -35,9 +37,10 @@ from synth.render import Renderer, open_renderer
 from synth.sample import sample_scene, stream
 from synth.scene_json import scene_to_json
 from synth.sensor import apply, encode_jpeg
+from synth.store import Image, Store, find_store, open_store
 from synth.types import Labels, SceneSpec
 
-MANIFEST, SCENES, ANNOTATIONS = "manifest.json", "scenes.jsonl", "annotations.json"
+MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
 FORMAT = 1
 VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "pyrender2", "trimesh")
 
@@ -57,10 +60,6 @@ class RenderJob:
         return Library((load_object(self.object_path),), photos)
 
 
-def image_name(index: int) -> str:
-    return f"images/{index:07d}.jpg"
-
-
 def render_image(
     job: RenderJob, library: Library, renderer: Renderer, index: int
 ) -> tuple[bytes, SceneSpec, Labels]:
@@ -72,50 +71,70 @@ def render_image(
     return encode_jpeg(picture, scene.sensor.jpeg_quality), scene, make_labels(scene, library, result)
 
 
-def generate(job: RenderJob, out: Path, count: int, workers: int) -> int:
+def generate(
+    job: RenderJob,
+    out: Path,
+    count: int,
+    workers: int = 0,
+    executor: str = EXECUTORS[0],
+    layout: str = LAYOUTS[0],
+) -> int:
     """Renders images until `out` holds `count` of them; returns how many were new.
 
-    Raises DataError when `out` holds a data set of another config, object, pool or seed, or something else.
+    workers: processes, or tasks at once on Ray; 0 for one per core. Raises DataError when `out` holds a data
+    set of another config, object, pool, seed or layout, or something else; EnvironmentProblem when the disk
+    or a worker fails: what was rendered stays, and the next call goes on behind it.
     """
     library = job.library()
-    done = _open(job, library, out)
-    if done < count:
-        log = out / SCENES
-        (out / "images").mkdir(exist_ok=True)
-        try:
-            with log.open("ab") as file:
-                rows = _render_range(job, out, done, count, workers)
-                for row in track(rows, total=count, label="render", start=done):
-                    file.write(row)
-                    file.flush()
-        except OSError as error:
-            raise EnvironmentProblem(f"{out}: {error.strerror}; mend that and run again to go on") from error
-    if done < count or not (out / ANNOTATIONS).exists():
-        write_annotations(out, library)
+    store = open_store(out, layout)
+    try:
+        _claim(job, library, out, layout)
+        done = store.recover()
+        if done < count:
+            with closing(rendered(job, library, range(done, count), workers, executor)) as images:
+                for _ in track(store.append(done, images), total=count, label="render", start=done):
+                    pass
+        if done < count or not (out / ANNOTATIONS).exists():
+            write_annotations(out, library, store)
+    except OSError as error:
+        raise EnvironmentProblem(f"{out}: {error.strerror}; mend that and run again to go on") from error
     return max(0, count - done)
 
 
-def write_annotations(out: Path, library: Library) -> None:
+def rendered(
+    job: RenderJob, library: Library, indices: range, workers: int, executor: str
+) -> Generator[Image]:
+    """The images of these indices, in order."""
+    if executor == "processes":
+        return _render_in_processes(job, indices, workers or os.cpu_count() or 1)
+    from synth.on_ray import render_on_ray
+
+    return render_on_ray(job, library, indices, workers)
+
+
+def write_annotations(out: Path, library: Library, store: Store) -> None:
     """annotations.json from the log."""
     categories = [Category(a.category_id, a.name, a.schema) for a in library.objects]
-    write_coco(out / ANNOTATIONS, categories, (_image_labels(row) for row in read_log(out)))
+    images = (_image_labels(json.loads(row), store) for row in store.rows())
+    write_coco(out / ANNOTATIONS, categories, images)
 
 
 def read_log(out: Path) -> Iterator[dict[str, Any]]:
-    """The rows of scenes.jsonl: index, scene, annotations."""
-    with (out / SCENES).open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
+    """The rows of a rendered data set's log: index, scene, annotations."""
+    for row in find_store(out).rows():
+        yield json.loads(row)
+
+
+def image_file(out: Path, index: int) -> Path:
+    """Image `index` of a rendered data set; synth.shards.open_file opens it."""
+    return out / find_store(out).image_name(index)
 
 
 def make_manifest(job: RenderJob, library: Library) -> dict[str, Any]:
     """Everything the images depend on."""
     pool = None
     if job.backgrounds:
-        digest = hashlib.sha256()
-        for name in library.photos:
-            digest.update(name.encode() + b"\0" + (job.backgrounds / name).read_bytes())
-        pool = {"photos": len(library.photos), "sha256": digest.hexdigest()}
+        pool = {"photos": len(library.photos), "sha256": pool_digest(job.backgrounds, library.photos)}
     return {
         "format": FORMAT,
         "seed": job.seed,
@@ -127,9 +146,16 @@ def make_manifest(job: RenderJob, library: Library) -> dict[str, Any]:
     }
 
 
-def _open(job: RenderJob, library: Library, out: Path) -> int:
-    """Prepares the folder; returns how many images it holds already."""
-    manifest = json.loads(json.dumps(make_manifest(job, library)))
+def pool_digest(folder: Path, names: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
+    """Writes the manifest into a new folder; an old one must hold the same."""
+    manifest = json.loads(json.dumps({**make_manifest(job, library), "layout": layout}))
     path = out / MANIFEST
     if path.exists():
         try:
@@ -143,23 +169,6 @@ def _open(job: RenderJob, library: Library, out: Path) -> int:
         raise DataError(f"{out} is not empty and holds no {MANIFEST}; choose another folder")
     else:
         write_text(path, json.dumps(manifest, indent=1))
-    return _recover(out)
-
-
-def _recover(out: Path) -> int:
-    """Cuts the log behind its last whole line whose image exists; returns the number of lines left."""
-    log = out / SCENES
-    if not log.exists():
-        return 0
-    count = end = 0
-    with log.open("rb") as lines:
-        for line in lines:
-            if not line.endswith(b"\n") or not (out / image_name(count)).exists():
-                break
-            count, end = count + 1, end + len(line)
-    if end < log.stat().st_size:
-        os.truncate(log, end)
-    return count
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str:
@@ -173,22 +182,24 @@ def _difference(found: Any, wanted: Any, where: str = "") -> str:
     return "" if found == wanted else f"{where}: {found!r:.60} there, {wanted!r:.60} now"
 
 
-def _render_range(job: RenderJob, out: Path, start: int, stop: int, workers: int) -> Iterator[bytes]:
-    """Log lines of images start … stop - 1, in order; the images are on disk when a line comes.
+def in_order(submit: Callable[[int], Future[Image]], indices: range, window: int) -> Iterator[Image]:
+    """What `submit` promises for each index, in order; at most `window` are under way or wait to be taken."""
+    pending: deque[Future[Image]] = deque()
+    for index in indices:
+        pending.append(submit(index))
+        if len(pending) >= window:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
-    This process itself never opens an OpenGL context: with Mesa's software rasterizer loaded, importing
-    torchvision afterwards crashes.
-    """
+
+def _render_in_processes(job: RenderJob, indices: range, workers: int) -> Generator[Image]:
+    """This process itself never opens an OpenGL context: with Mesa's software rasterizer loaded, importing
+    torchvision afterwards crashes."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (job, out)) as pool:
-        pending: deque[Future[bytes]] = deque()
+    with ProcessPoolExecutor(workers, context, _start_worker, (job,)) as pool:
         try:
-            for index in range(start, stop):
-                pending.append(pool.submit(_run_in_worker, index))
-                if len(pending) >= 4 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+            yield from in_order(lambda index: pool.submit(_run_in_worker, index), indices, 4 * workers)
         except BrokenProcessPool as error:
             raise EnvironmentProblem(
                 "a render worker died (out of memory?); run again to go on where it stopped, "
@@ -199,39 +210,48 @@ def _render_range(job: RenderJob, out: Path, start: int, stop: int, workers: int
 
 
 class Images:
-    """The images of a job, rendered in this process with assets and OpenGL context of its own."""
+    """The images of a job, rendered in this process with an OpenGL context of its own."""
 
-    def __init__(self, job: RenderJob) -> None:
+    def __init__(self, job: RenderJob, library: Library | None = None) -> None:
         self._job = job
-        self._library = job.library()
+        self._library = library or job.library()
         self._renderer = open_renderer(self._library, job.backgrounds, job.renderer)
 
     def render(self, index: int) -> tuple[bytes, SceneSpec, Labels]:
         return render_image(self._job, self._library, self._renderer, index)
 
-    def write(self, out: Path, index: int) -> bytes:
-        """Writes the image into the folder `out`; returns its line of the log."""
+    def stored(self, index: int) -> Image:
+        """The image as synth.store keeps it."""
         jpeg, scene, labels = self.render(index)
-        write_bytes(out / image_name(index), jpeg)
-        return (json.dumps(log_row(scene, labels)) + "\n").encode()
+        return jpeg, (json.dumps(log_row(scene, labels)) + "\n").encode()
 
 
-_worker: Callable[[int], bytes] | None = None
+_images: Callable[[], Images] | None = None
 
 
-def _start_worker(job: RenderJob, out: Path) -> None:
-    global _worker
+def _start_worker(job: RenderJob) -> None:
+    """Ctrl-C is left to the parent; when that is gone, so is this process. What fails in opening the images
+    is the first image's error."""
+    global _images
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = partial(Images(job).write, out)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    _images = cache(partial(Images, job))
 
 
-def _run_in_worker(index: int) -> bytes:
-    assert _worker is not None
-    return _worker(index)
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _run_in_worker(index: int) -> Image:
+    assert _images is not None
+    return _images().stored(index)
 
 
 def log_row(scene: SceneSpec, labels: Labels) -> dict[str, Any]:
-    """One line of scenes.jsonl: the scene, and per labelled object its annotation and pose."""
+    """One row of the log: the scene, and per labelled object its annotation and pose."""
     annotations = [
         {
             "category_id": labels.category_id[n],
@@ -247,7 +267,7 @@ def log_row(scene: SceneSpec, labels: Labels) -> dict[str, Any]:
     return {"index": scene.index, "scene": scene_to_json(scene), "annotations": annotations}
 
 
-def _image_labels(row: dict[str, Any]) -> ImageLabels:
+def _image_labels(row: dict[str, Any], store: Store) -> ImageLabels:
     camera = row["scene"]["camera"]
     annotations = tuple(
         Annotation(
@@ -261,4 +281,5 @@ def _image_labels(row: dict[str, Any]) -> ImageLabels:
         for a in row["annotations"]
     )
     index = row["index"]
-    return ImageLabels(index + 1, image_name(index), camera["width_px"], camera["height_px"], annotations)
+    name = store.image_name(index)
+    return ImageLabels(index + 1, name, camera["width_px"], camera["height_px"], annotations)

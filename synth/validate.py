@@ -17,6 +17,7 @@ from rich.table import Table
 from synth.coco import read_json, safe_relative_path
 from synth.errors import DataError
 from synth.faults import FAULTS, Finding, Log, is_integer
+from synth.shards import is_file, open_file
 from synth.types import KeypointSchema
 from synth.validate_objects import Frame, check_annotations
 
@@ -194,12 +195,12 @@ def _check_image(row: dict[str, Any], file: Path, decode: bool, where: str, log:
     except DataError:
         log.add("path_escape", where)
         return frame
-    image_file = _find_image(file, name)
-    if image_file is None:
-        log.add("image_missing", where)
-        return frame
     try:
-        with Image.open(image_file) as image:
+        image_file = _find_image(file, name)
+        if image_file is None:
+            log.add("image_missing", where)
+            return frame
+        with open_file(image_file) as content, Image.open(content) as image:
             size = image.size
             if decode:
                 image.load()
@@ -215,7 +216,7 @@ def _find_image(file: Path, name: str) -> Path | None:
     """Next to the annotation file, or, for folder/annotations/x.json, in folder or its images/."""
     roots = [file.parent, file.parent / "images", file.parent.parent, file.parent.parent / "images"]
     usual = roots if file.parent.name == "annotations" else roots[:2]
-    return next((root / name for root in usual if (root / name).is_file()), None)
+    return next((root / name for root in usual if is_file(root / name)), None)
 
 
 def _is_size(value: Any) -> bool:

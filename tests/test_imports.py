@@ -25,6 +25,7 @@ TRAIN_MAY_IMPORT = {
     "synth.progress",
     "synth.sample",
     "synth.scene_json",
+    "synth.shards",
     "synth.types",
     "synth.yaml",
 }

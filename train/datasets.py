@@ -4,6 +4,7 @@ Photos are turned upright by their EXIF orientation, as viewers and labelling to
 px of that upright picture, continuous, (0, 0) = its top-left corner.
 """
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synth.coco import Category, KeypointDataset, read_coco, read_json
 from synth.errors import DataError
+from synth.shards import is_file, open_file
 from synth.types import NOT_LABELLED, VISIBLE, Array
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -74,7 +76,7 @@ def annotation_files(path: Path) -> list[Path]:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) RGB, upright. Raises DataError if the file is missing, truncated or no image."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             ImageOps.exif_transpose(image, in_place=True)
             return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -87,16 +89,16 @@ def image_size(path: Path) -> tuple[int, int]:
     A file that does not end as its format demands is decoded whole, so that a truncated one is a DataError.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             mark = END_MARKS.get(image.format or "", b"")
             width, height = image.size
+            file.seek(-min(64, file.seek(0, io.SEEK_END)), io.SEEK_END)
+            whole = mark in file.read()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not readable as an image: {error}") from error
-    with path.open("rb") as file:
-        file.seek(-min(64, path.stat().st_size), 2)
-        if mark not in file.read():
-            read_image(path)
+    if not whole:
+        read_image(path)
     return (height, width) if turned else (width, height)
 
 
@@ -212,7 +214,7 @@ def _sample(
     segmentations: tuple[Any, ...] | None = None,
 ) -> Sample:
     """Checks what would silently train on nothing, and opens the image's header."""
-    if not image_path.is_file():
+    if not is_file(image_path):
         raise DataError(f"{where}: its image {image_path} is absent")
     width, height = image_size(image_path)
     where = f"{where}: image {image_path.name}"

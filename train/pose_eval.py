@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from synth.assets import load_object
-from synth.errors import DataError
 from synth.files import write_text
-from synth.generate import image_name, read_log
+from synth.generate import image_file, read_log
 from synth.progress import track
 from synth.scene_json import scene_from_json
 from synth.types import Array, ObjectAsset
@@ -99,8 +98,6 @@ def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: i
 
 def _cases(synth: Path, count: int) -> Iterator[tuple[Path, Any, list[tuple[Array, Array]]]]:
     """Image, camera, and for each object to be judged its box (4,) and T_camera_from_object (4, 4)."""
-    if not (synth / "scenes.jsonl").is_file():
-        raise DataError(f"{synth}: no scenes.jsonl in it, expected a folder that `meshmark render` made")
     for row, _ in zip(read_log(synth), range(count), strict=False):
         scene = scene_from_json(row["scene"])
         scaled = any(np.ptp([1.0, *o.scale]) > 1e-9 for o in scene.objects)
@@ -109,4 +106,4 @@ def _cases(synth: Path, count: int) -> Iterator[tuple[Path, Any, list[tuple[Arra
             for a in row["annotations"]
             if a["visible_fraction"] >= 0.5 and not scaled
         ]
-        yield synth / image_name(row["index"]), scene.camera, truths
+        yield image_file(synth, row["index"]), scene.camera, truths

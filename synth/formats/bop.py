@@ -17,7 +17,7 @@ from synth.assets import load_object
 from synth.coco import Annotation, Category, ImageLabels, KeypointDataset, read_json
 from synth.errors import DataError
 from synth.formats.images import beside, image_size, place
-from synth.generate import SCENES, image_name, read_log
+from synth.generate import image_file, read_log
 from synth.geometry import from_opencv, inverse, project, rigid, to_opencv
 from synth.types import NOT_LABELLED, VISIBLE, Array, Camera, ObjectAsset
 
@@ -36,20 +36,18 @@ class PoseLabel:
 
 
 def write(source: Path, object_: str, target: Path) -> None:
-    """`source`: a folder that `meshmark render` made, of `object_`; poses come from its scenes.jsonl.
+    """`source`: a folder that `meshmark render` made, of `object_`; poses come from its log.
 
     Raises DataError for a folder without it, and for lenses and per-axis scales, which BOP cannot hold.
     """
-    if not (source / SCENES).is_file():
-        raise DataError(f"{source}: no {SCENES} in it, expected a folder that `meshmark render` made")
     asset = load_object(object_)
     cameras: dict[str, Any] = {}
     truths: dict[str, Any] = {}
     infos: dict[str, Any] = {}
     for row in read_log(source):
         index, scene = row["index"], row["scene"]
-        _check(row, f"{source / SCENES}: image {index}")
-        place(source / image_name(index), target / "rgb" / f"{index:06d}.jpg")
+        _check(row, f"{source}: image {index}")
+        place(image_file(source, index), target / "rgb" / f"{index:06d}.jpg")
         K = np.array(scene["camera"]["K"])
         K[:2, 2] = to_opencv(K[:2, 2])
         cameras[str(index)] = {"cam_K": K.ravel().tolist(), "depth_scale": 1.0}

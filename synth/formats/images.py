@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from synth.coco import ImageLabels
 from synth.errors import DataError
+from synth.shards import open_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -20,13 +21,14 @@ def place(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        with open_file(source) as image, target.open("wb") as copy:
+            shutil.copyfileobj(image, copy)
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height from the header. Raises DataError when it is no image."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             return image.size
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not readable as an image: {error}") from error

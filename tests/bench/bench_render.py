@@ -31,7 +31,7 @@ from synth.assets import ASSETS
 from synth.background import load_rgb, photo_names
 from synth.config import RENDERERS, load_config
 from synth.files import write_bytes
-from synth.generate import RenderJob, image_name, log_row, render_image
+from synth.generate import RenderJob, log_row, render_image
 from synth.render import open_renderer
 
 SIZE = 640, 480
@@ -82,7 +82,7 @@ def whole_path(backend: str, object_: str, photos: Path | None) -> Callable[[int
 
     def image(index: int) -> None:
         jpeg, scene, labels = render_image(job, library, renderer, index)
-        write_bytes(out / image_name(index), jpeg)
+        write_bytes(out / f"images/{index:07d}.jpg", jpeg)
         json.dumps(log_row(scene, labels))
 
     return image

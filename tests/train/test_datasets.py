@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image
 
 from synth.coco import Category
 from synth.errors import DataError
+from synth.shards import END, pack
 from synth.types import KeypointSchema
 from train.datasets import hold_out, read_image, read_samples
 
@@ -227,3 +229,42 @@ def test_held_out_images_are_the_same_every_time_and_not_trained_on(
     assert (len(kept), len(out)) == (5, 1)
     assert {s.image_path for s in kept}.isdisjoint(s.image_path for s in out)
     assert out[0].image_path == hold_out(samples, 0.3, seed=5)[1][0].image_path
+
+
+def into_shard(folder: Path) -> Path:
+    """Moves a COCO folder's images into one tar shard beside its annotations."""
+    files = sorted((folder / "images").iterdir())
+    (folder / "shard-00000.tar").write_bytes(b"".join(pack(f.name, f.read_bytes()) for f in files) + END)
+    shutil.rmtree(folder / "images")
+
+    def rename(raw: Any) -> None:
+        for image in raw["images"]:
+            image["file_name"] = image["file_name"].replace("images/", "shard-00000.tar/")
+
+    edit(folder / "annotations.json", rename)
+    return folder
+
+
+def test_images_in_a_shard_read_like_files(coco_folder: Maker, category: Category) -> None:
+    files = read_samples(coco_folder("files"), category)
+    packed = read_samples(into_shard(coco_folder("packed")), category)
+    assert [s.image_path.name for s in packed] == [s.image_path.name for s in files]
+    for a, b in reversed(list(zip(packed, files, strict=True))):
+        assert (a.width, a.height) == (b.width, b.height)
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
+        np.testing.assert_array_equal(read_image(a.image_path), read_image(b.image_path))
+
+
+def test_an_image_absent_from_its_shard_is_named(coco_folder: Maker, category: Category) -> None:
+    folder = into_shard(coco_folder(n=2))
+    (folder / "shard-00000.tar").write_bytes(END)
+    with pytest.raises(DataError, match=r"shard-00000\.tar/000\.jpg is absent"):
+        read_samples(folder, category)
+
+
+def test_a_truncated_shard_is_named(coco_folder: Maker, category: Category) -> None:
+    folder = into_shard(coco_folder(n=2))
+    shard = folder / "shard-00000.tar"
+    shard.write_bytes(shard.read_bytes()[:-3000])
+    with pytest.raises(DataError, match=r"shard-00000\.tar: truncated in '001\.jpg'"):
+        read_samples(folder, category)
