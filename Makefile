@@ -1,7 +1,7 @@
 # Every target is one line over a `meshmark` command. `make help` lists them with their variables.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check render preview validate train eval-real sweep predict label-helper export pose asset-check clean
+.PHONY: help setup demo test check render preview validate train eval-real sweep predict label-helper export pose asset-check doctor clean
 
 OBJECT_GIVEN := $(OBJECT)
 OBJECT ?= chessboard
@@ -63,6 +63,9 @@ pose: setup ## Poses of objects in photos [WEIGHTS= INPUT=file|folder|glob OBJEC
 
 asset-check: setup ## Lint an object folder and draw its turntable [OBJECT= OUT=file]
 	$(meshmark) asset check '$(OBJECT)' $(call opt,out,$(OUT))
+
+doctor: ## Say what works on this machine and what is missing
+	@$(meshmark) doctor
 
 clean: ## Remove caches and build leftovers; keeps .venv, runs/ and downloaded data
 	rm -rf .mypy_cache .ruff_cache .pytest_cache *.egg-info && find synth train tests assets -name __pycache__ -prune -exec rm -rf {} +

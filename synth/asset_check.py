@@ -21,10 +21,14 @@ from synth.types import Array, ObjectAsset, Part
 __all__ = ["Finding", "check_object", "print_findings", "write_template", "write_turntable"]
 
 SMALLEST_M, LARGEST_M = 0.0005, 100.0
+DOUBTFUL_M = (0.005, 20.0)
+HANDY_M = (0.02, 2.0)
+UNITS = {0.001: "millimetres", 0.01: "centimetres", 0.0254: "inches", 1.0: "metres"}
 SYMMETRY_TOLERANCE = 0.02
 """Two shapes are the same when 95 % of their points lie this close, as a share of the diameter."""
 KEYPOINT_TOLERANCE = 0.03
 FAR_FROM_SURFACE = 0.15
+MANY_PARTS = 200
 SAMPLES, QUERIES = 30_000, 2_000
 
 
@@ -70,15 +74,24 @@ def check_size(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
     x, y, z = np.ptp(merged(asset.meshes[0])[0], axis=0)
     size = f"{x:.4g} x {y:.4g} x {z:.4g} m"
     if not SMALLEST_M <= asset.diameter_m <= LARGEST_M:
-        message = f"the object measures {size}, expected {SMALLEST_M} to {LARGEST_M:g} m; is unit_m right?"
+        message = (
+            f"the object measures {size}, expected {SMALLEST_M} to {LARGEST_M:g} m; {_try_unit(asset, spec)}"
+        )
         return [Finding("error", "unit_m", message)]
-    if spec.unit_m == 1.0 and asset.diameter_m > 20:
-        return [
-            Finding(
-                "warning", "unit_m", f"the object measures {size}: a mesh in millimetres has unit_m: 0.001"
-            )
-        ]
+    if not DOUBTFUL_M[0] <= asset.diameter_m <= DOUBTFUL_M[1]:
+        return [Finding("warning", "unit_m", f"the object measures {size}; {_try_unit(asset, spec)}")]
     return [Finding("info", "unit_m", f"the object measures {size}")]
+
+
+def _try_unit(asset: ObjectAsset, spec: ObjectSpec) -> str:
+    """The UNITS that give the object a handy size."""
+    sizes = {unit: asset.diameter_m / spec.unit_m * unit for unit in UNITS}
+    fitting = [
+        f"{unit:g} ({name}: {sizes[unit]:.3g} m across)"
+        for unit, name in UNITS.items()
+        if HANDY_M[0] <= sizes[unit] <= HANDY_M[1]
+    ]
+    return f"try unit_m: {' or '.join(fitting)}" if fitting else "is unit_m right?"
 
 
 def check_keypoints(asset: ObjectAsset) -> list[Finding]:
@@ -256,8 +269,11 @@ def check_materials(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
 
 
 def check_meshes(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
-    """Face counts, watertightness, repeated part names, poses of rest."""
-    findings = []
+    """Absent textures, counts of faces and parts, watertightness, repeated part names, poses of rest."""
+    findings = [
+        Finding("warning", "mesh", f"{name!r} is named by the mesh, but does not exist: drawn without it")
+        for name in asset.absent_files
+    ]
     for file, parts, poses in zip(spec.mesh_files, asset.meshes, asset.stable_poses, strict=True):
         faces = sum(len(p.faces) for p in parts)
         open_parts = sorted(p.name for p in parts if not _watertight(p))
@@ -270,6 +286,9 @@ def check_meshes(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
             findings.append(
                 Finding("warning", file, f"{faces} faces make rendering slow; 5,000 to 50,000 are plenty")
             )
+        if len(parts) > MANY_PARTS:
+            message = f"{len(parts)} parts make rendering slow: join those of one material"
+            findings.append(Finding("warning", file, message))
         names = [p.name for p in parts]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:

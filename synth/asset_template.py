@@ -12,7 +12,7 @@ import trimesh
 from synth.assets import load_object
 from synth.errors import AssetError
 from synth.files import write_text
-from synth.meshes import load_parts, merged
+from synth.meshes import load_mesh, merged
 from synth.types import Array
 
 TEMPLATE = """\
@@ -117,7 +117,7 @@ def write_template(path: Path, mesh: Path) -> None:
 
 def fill_template(name: str, mesh: Path) -> str:
     """The text of object.yaml for a mesh file."""
-    parts = load_parts(mesh, 1.0)
+    parts = load_mesh(mesh, 1.0).parts
     vertices, faces = merged(parts)
     span = np.ptp(vertices, axis=0)
     unit = guess_unit(mesh.suffix.lower(), float(span.max()))

@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import AssetError
-from synth.meshes import convex_corners, distance_to_surface, load_parts, load_texture, stable_poses
+from synth.mesh_files import MAX_FILE_BYTES
+from synth.meshes import convex_corners, distance_to_surface, load_mesh, load_texture, stable_poses
 from synth.types import (
     Array,
     Joint,
@@ -28,7 +29,6 @@ from synth.types import (
 from synth.yaml import describe, read_yaml
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-MAX_FILE_BYTES = 1 << 30
 Vec3 = tuple[float, float, float]
 Range = Annotated[tuple[float, float], Field(description="low, high")]
 
@@ -174,7 +174,8 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
     """Reads meshes and textures. Raises AssetError for anything missing, empty, not finite or unsafe."""
     folder, spec = load_spec(name_or_path)
     files = [inside(folder, name, "mesh") for name in spec.mesh_files]
-    meshes = tuple(load_parts(file, spec.unit_m) for file in files)
+    loaded = [load_mesh(file, spec.unit_m, folder) for file in files]
+    meshes = tuple(mesh.parts for mesh in loaded)
     textures = {
         part: tuple(load_texture(inside(folder, name, f"materials {part}")) for name in material.textures)
         for part, material in spec.materials.items()
@@ -183,6 +184,7 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
     keypoints = spec.keypoints_m()
     hashed = [folder / "object.yaml", *files]
     hashed += [inside(folder, n, "materials") for m in spec.materials.values() for n in m.textures]
+    hashed += [file for mesh in loaded for file in mesh.files]
     vertices = np.concatenate([part.vertices for part in meshes[0]])
     return ObjectAsset(
         name=spec.name,
@@ -203,6 +205,7 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         ),
         diameter_m=float(np.linalg.norm(vertices.max(0) - vertices.min(0))),
         hashes={str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in hashed},
+        absent_files=tuple(sorted({name for mesh in loaded for name in mesh.absent})),
     )
 
 
@@ -215,7 +218,7 @@ def inside(folder: Path, name: str, field: str) -> Path:
     if not path.is_file():
         raise AssetError(f"{where} does not exist")
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise AssetError(f"{where} is larger than {MAX_FILE_BYTES >> 30} GiB")
+        raise AssetError(f"{where} is larger than {MAX_FILE_BYTES >> 20} MiB")
     return path
 
 

@@ -74,6 +74,8 @@ class ObjectsConfig(_Strict):
     """Share of images without any target object."""
     touching: Share = 0.3
     """Share of further objects placed close beside an earlier one."""
+    piled: Share = 0.15
+    """Share of further resting objects that lie on an earlier one or lean against it."""
     truncation: Share = 0.1
     """Share of objects whose centre may come so near the border that the image cuts them."""
 
@@ -84,6 +86,10 @@ class DistractorConfig(_Strict):
     """Size as a share of the object's diameter."""
     occluders: Share = 0.3
     """Share of distractors that may stand between camera and object."""
+    meshes: str = ""
+    """Folder of mesh files, relative to the config's; '' = boxes, cylinders and the like only."""
+    mesh_share: Share = 0.7
+    """Share of distractors that come from that folder."""
 
 
 class LightConfig(_Strict):
@@ -143,7 +149,7 @@ def load_config(name_or_path: str | Path) -> SynthConfig:
     path = Path(name_or_path)
     if not path.suffix:
         path = CONFIGS / f"{name_or_path}.yaml"
-    raw = _with_calibration(read_yaml(path, ConfigError), path)
+    raw = _with_meshes(_with_calibration(read_yaml(path, ConfigError), path), path)
     try:
         return SynthConfig.model_validate(raw)
     except ValidationError as error:
@@ -156,3 +162,12 @@ def _with_calibration(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(camera, dict) or not isinstance(camera.get("calibration"), str):
         return raw
     return {**raw, "camera": {**camera, "calibration": read_calibration(path.parent / camera["calibration"])}}
+
+
+def _with_meshes(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The folder in distractors.meshes made absolute."""
+    distractors = raw.get("distractors")
+    if not isinstance(distractors, dict) or not isinstance(distractors.get("meshes"), str):
+        return raw
+    folder = str((path.parent / distractors["meshes"]).resolve()) if distractors["meshes"] else ""
+    return {**raw, "distractors": {**distractors, "meshes": folder}}

@@ -29,7 +29,7 @@ from synth.types import VISIBLE
 CHESSBOARD_PACKAGE = "opencv-doc"
 CHESSBOARD_URL = "https://raw.githubusercontent.com/opencv/opencv/4.6.0/samples/data/"
 BACKGROUND_LONGER_SIDE_PX = 1280
-_VERSION = "v1"
+CHESSBOARDS, BACKGROUNDS = "chessboards-v1", "backgrounds-v1"
 
 
 def cache_folder() -> Path:
@@ -43,7 +43,7 @@ def chessboard_photos() -> Path:
     Returns the folder of `annotations.json` and `images/`; downloads them on the first call. The labels
     follow assets/chessboard's schema. Raises EnvironmentProblem when the photos cannot be had.
     """
-    folder = cache_folder() / f"chessboards-{_VERSION}"
+    folder = cache_folder() / CHESSBOARDS
     if not folder.is_dir():
         publish(folder, lambda new: _take_chessboards(new / "images", folder / "images"))
     _check_chessboards(folder / "images")
@@ -84,7 +84,7 @@ def background_photos() -> Path | None:
 
     Returns a flat folder of JPEGs, or None, after a warning on stderr, when the packages cannot be had.
     """
-    folder = cache_folder() / f"backgrounds-{_VERSION}"
+    folder = cache_folder() / BACKGROUNDS
     if not folder.is_dir():
         try:
             publish(folder, _take_backgrounds)

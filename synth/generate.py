@@ -32,6 +32,7 @@ from synth.files import write_text
 from synth.instance import Library
 from synth.labels import make_labels
 from synth.lens import take
+from synth.mesh_pool import open_pool
 from synth.progress import track
 from synth.render import Renderer, open_renderer
 from synth.sample import sample_scene, stream
@@ -57,7 +58,8 @@ class RenderJob:
 
     def library(self) -> Library:
         photos = photo_names(self.backgrounds) if self.backgrounds else ()
-        return Library((load_object(self.object_path),), photos)
+        meshes = self.config.distractors.meshes
+        return Library((load_object(self.object_path),), photos, open_pool(Path(meshes)) if meshes else None)
 
 
 def render_image(
@@ -141,6 +143,7 @@ def make_manifest(job: RenderJob, library: Library) -> dict[str, Any]:
         "renderer": job.renderer,
         "objects": {asset.name: asset.hashes for asset in library.objects},
         "backgrounds": pool,
+        "distractors": library.meshes.hashes() if library.meshes else None,
         "config": job.config.model_dump(mode="json"),
         "versions": {package: version(package) for package in VERSIONS},
     }

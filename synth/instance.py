@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from synth.geometry import apply, axis_angle, inverse, project, rigid
+from synth.mesh_pool import MeshPool
 from synth.types import Array, Camera, ObjectAsset, ObjectInstance
 
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are made of: target objects and the names of the background photos."""
+    """What scenes are made of: target objects, names of the background photos, meshes of distractors."""
 
     objects: tuple[ObjectAsset, ...]
     photos: tuple[str, ...] = ()
+    meshes: MeshPool | None = None
 
     def __getitem__(self, name: str) -> ObjectAsset:
         return next(asset for asset in self.objects if asset.name == name)

@@ -1,6 +1,7 @@
 """Mesh and texture files in: named parts in metres, their hull and their stable poses."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from synth.errors import AssetError
 from synth.geometry import rotation_between, unit
+from synth.mesh_files import MAX_FACES, one_line, read_scene
 from synth.types import Array, Part
 
 MAX_TEXTURE_PX = 2048
@@ -17,6 +19,19 @@ SHARP_EDGE = math.radians(30)
 """Meshes without normals are shaded smooth across edges flatter than this."""
 MAX_STABLE_POSES = 16
 MIN_POSE_PROBABILITY = 0.01
+MAX_CORNERS = 1024
+"""Of a convex hull: a finely meshed ball has as many as vertices."""
+FLAT = 1e-6
+"""A mesh thinner than this share of its size is flat; one narrower as well is a line."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A mesh file's parts, the files that were read beside it, and the names of those that are absent."""
+
+    parts: tuple[Part, ...]
+    files: tuple[Path, ...]
+    absent: tuple[str, ...]
 
 
 def load_texture(path: Path) -> np.ndarray:
@@ -28,36 +43,62 @@ def load_texture(path: Path) -> np.ndarray:
         raise AssetError(f"{path}: not a readable image: {error}") from error
 
 
-def load_parts(path: Path, unit_m: float) -> tuple[Part, ...]:
-    """The mesh file's geometries with their node transforms applied, in metres."""
+def load_mesh(path: Path, unit_m: float, folder: Path | None = None) -> Mesh:
+    """The mesh file's geometries with their node transforms applied, in metres.
+
+    folder: what the file may refer to lies in there; by default the file's own. Raises AssetError.
+    """
+    scene, beside = read_scene(path, folder or path.parent)
     try:
-        scene = trimesh.load_scene(path, process=False)  # processing would drop what is not finite unseen
-        geometries = _placed_meshes(scene)
+        with np.errstate(invalid="ignore", over="ignore"):
+            geometries = _placed_meshes(scene)
+        if not geometries:
+            raise ValueError("it has no faces")
+        vertices = np.concatenate([geometry.vertices for geometry in geometries])
+        if not np.isfinite(vertices).all():
+            raise ValueError(f"{int((~np.isfinite(vertices)).any(1).sum())} vertices are not finite")
+        if np.ptp(vertices, axis=0).max() <= 0:
+            raise ValueError("the mesh has zero size")
+        spread = np.linalg.eigvalsh(np.cov(vertices.T))
+        if spread[1] < FLAT**2 * spread[2]:
+            raise ValueError("all vertices lie on one line")
+        parts = tuple(_part(_mended(geometry), unit_m, path) for geometry in geometries)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
-    if not geometries:
-        raise AssetError(f"{path}: has no faces")
-    vertices = np.concatenate([geometry.vertices for geometry in geometries])
-    if not np.isfinite(vertices).all():
-        raise AssetError(f"{path}: {int((~np.isfinite(vertices)).any(1).sum())} vertices are not finite")
-    if np.ptp(vertices, axis=0).max() <= 0:
-        raise AssetError(f"{path}: the mesh has zero size")
-    return tuple(_part(geometry, unit_m, path) for geometry in geometries)
+        raise AssetError(f"{path}: cannot be read as a mesh: {one_line(error)}") from error
+    return Mesh(parts, tuple(beside.read), tuple(beside.absent))
 
 
 def _placed_meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
     """Every instance of every mesh, moved to its place; unlike Scene.dump this keeps the file's normals."""
-    placed = []
+    placed, faces = [], 0
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
         geometry = scene.geometry[name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            faces += len(geometry.faces)
+            if faces > MAX_FACES:
+                raise ValueError(f"more than {MAX_FACES} faces; simplify it, 5,000 to 50,000 are plenty")
+            if geometry.faces.min() < 0 or geometry.faces.max() >= len(geometry.vertices):
+                raise ValueError(f"a face of {name!r} has a corner that is not among its vertices")
             mesh = geometry.copy(include_cache=True)
             mesh.apply_transform(transform)
             mesh.metadata["name"] = name
             placed.append(mesh)
     return placed
+
+
+def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Without vertices that no face uses, closed surfaces outside out, normals of no length replaced."""
+    used = np.zeros(len(mesh.vertices), bool)
+    used[mesh.faces] = True
+    if not used.all():
+        mesh.update_vertices(used)
+    given = mesh._cache.cache.get("vertex_normals")
+    if given is not None and not (np.linalg.norm(given, axis=1) > 1e-6).all():
+        mesh._cache.delete("vertex_normals")
+    if mesh.is_watertight and mesh.volume < 0:
+        mesh.invert()
+    return mesh
 
 
 def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
@@ -83,13 +124,21 @@ def merged(parts: tuple[Part, ...]) -> tuple[Array, np.ndarray]:
 
 
 def convex_corners(parts: tuple[Part, ...]) -> Array:
-    """(H, 3) corners of the convex hull; all vertices when the mesh is flat."""
+    """(H, 3) corners of the convex hull, of round meshes MAX_CORNERS of them; all vertices of flat ones."""
     vertices, _ = merged(parts)
     try:
         corners: Array = vertices[ConvexHull(vertices).vertices]
-        return corners
     except QhullError:
-        return vertices
+        corners = vertices
+    if len(corners) <= MAX_CORNERS:
+        return corners
+    turns = np.arange(MAX_CORNERS) + 0.5  # directions spread over the sphere: a Fibonacci lattice
+    z = 1 - 2 * turns / MAX_CORNERS
+    angle = math.pi * (1 + math.sqrt(5)) * turns
+    flat = np.sqrt(1 - z**2)
+    directions = np.column_stack([flat * np.cos(angle), flat * np.sin(angle), z])
+    kept: Array = corners[np.unique([(corners @ direction).argmax() for direction in directions])]
+    return kept
 
 
 def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
@@ -99,12 +148,17 @@ def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
     order as trimesh gives them differ from processor to processor.
     """
     vertices, _ = merged(parts)
-    try:
-        hull = trimesh.convex.convex_hull(vertices)
-        transforms, probabilities = trimesh.poses.compute_stable_poses(hull)
-    except Exception:  # a flat mesh has no volume: it rests on either side
-        return ((np.eye(3), 0.5), (np.diag([1.0, -1.0, -1.0]), 0.5))
-    down = np.array([0.0, 0.0, -1.0])
+    up, down = np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.0, -1.0])
+    thin = np.linalg.eigh(np.cov(vertices.T))[1][:, 0]
+    hull = None
+    if np.ptp(vertices @ thin) > FLAT * np.ptp(vertices, axis=0).max():
+        corners = convex_corners(parts)
+        hull = trimesh.convex.convex_hull(vertices if len(corners) < MAX_CORNERS // 2 else corners)
+    # without its centre of mass inside, trimesh would look for one that is, for ever
+    if hull is None or not (_heights(hull, hull.center_mass) < 0).all():
+        R = rotation_between(thin * np.sign(thin[np.abs(thin).argmax()]), up)
+        return ((R, 0.5), (np.diag([1.0, -1.0, -1.0]) @ R, 0.5))
+    transforms, probabilities = trimesh.poses.compute_stable_poses(hull)
     sides = [
         (round(float(p), 6), tuple(np.round(t[:3, :3].T @ down, 6) + 0.0))
         for t, p in zip(transforms, probabilities, strict=True)
@@ -112,8 +166,16 @@ def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
     ]
     sides.sort(key=lambda side: (-side[0], side[1]))
     poses = [(rotation_between(unit(np.array(side)), down), p) for p, side in sides[:MAX_STABLE_POSES]]
+    if not poses:  # round: every pose is as good as another
+        return ((np.eye(3), 1.0),)
     total = sum(p for _, p in poses)
     return tuple((r, p / total) for r, p in poses)
+
+
+def _heights(hull: trimesh.Trimesh, point: Array) -> Array:
+    """(F,) metres of the point (3,) above each face of the hull."""
+    heights: Array = np.einsum("ij,ij->i", point - hull.triangles_center, hull.face_normals)
+    return heights
 
 
 def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid, rotation_between, unit
@@ -75,7 +75,7 @@ def _place_on_plane(
     rng: Rng,
 ) -> ObjectInstance | None:
     mesh, scale, joints, looks = _draw_shape(asset, rng)
-    R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ _standing(asset, mesh, rng)
+    R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ standing(asset, mesh, rng)
     corners = asset.hulls[mesh] * np.array(scale) @ R.T
     placement = asset.placement
     height = -corners[:, 2].min()
@@ -97,10 +97,10 @@ def _place_on_plane(
     )
     if any(convex_overlap(shape + spot, other) for other in footprints):
         return None
-    return instance if _in_view(config, asset, camera, instance, rng) else None
+    return instance if in_view(config, asset, camera, instance, rng) else None
 
 
-def _in_view(
+def in_view(
     config: SynthConfig, asset: ObjectAsset, camera: Camera, instance: ObjectInstance, rng: Rng
 ) -> bool:
     """Wholly in the image, or for the truncated share at least half of its outline."""
@@ -113,7 +113,7 @@ def _in_view(
     return bool(share > 0.999 or (share > 0.5 and rng.random() < config.objects.truncation))
 
 
-def _standing(asset: ObjectAsset, mesh: int, rng: Rng) -> Array:
+def standing(asset: ObjectAsset, mesh: int, rng: Rng) -> Array:
     """Rotation that stands the object on the plane, before its yaw."""
     placement = asset.placement
     if placement.mode == "upright":
@@ -157,7 +157,7 @@ def _place_free(
         extent = box[2:] - box[:2]
         fit = extent / (FILL * np.array([camera.width_px, camera.height_px]))
         distance *= float(max(extent.max() / (size * longer), *fit))
-    if box is None or not _in_view(config, asset, camera, instance, rng):
+    if box is None or not in_view(config, asset, camera, instance, rng):
         return None
     for other in others:
         gap = np.linalg.norm(instance.T_world_from_object[:3, 3] - other.T_world_from_object[:3, 3])
@@ -182,7 +182,12 @@ def ground_points(camera: Camera, uv: Array) -> list[Array | None]:
 def footprint(points_world: Array) -> Array:
     """(M, 2) corners of the convex outline seen from above, counter-clockwise."""
     flat = points_world[:, :2]
-    corners: Array = flat[ConvexHull(flat).vertices]
+    try:
+        corners: Array = flat[ConvexHull(flat).vertices]
+    except QhullError:  # seen from above it is a line: given a little width
+        width = 1e-6 * np.ptp(flat, axis=0).max() + 1e-12
+        flat = (flat[:, None] + width * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])).reshape(-1, 2)
+        corners = flat[ConvexHull(flat).vertices]
     return corners
 
 

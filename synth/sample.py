@@ -22,6 +22,8 @@ from synth.geometry import (
     rigid,
 )
 from synth.instance import Library, hull_world
+from synth.mesh_pool import MeshPool
+from synth.piling import pile_objects
 from synth.placement import convex_overlap, footprint, ground_points, log_uniform, sample_objects
 from synth.types import (
     Array,
@@ -58,7 +60,11 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
     camera = sample_camera(config, asset, size, stream(seed, index, "camera"))
     camera = sample_distortion(config, camera, stream(seed, index, "distortion"))
     objects = sample_objects(config, asset, camera, size, stream(seed, index, "objects"))
+    objects = pile_objects(config, asset, camera, objects, stream(seed, index, "piled"))
     distractors = sample_distractors(config, asset, camera, objects, stream(seed, index, "distractors"))
+    distractors = mesh_distractors(
+        config, library.meshes, on_plane, distractors, stream(seed, index, "distractor meshes")
+    )
     background = sample_background(
         config, library.photos, asset.diameter_m, on_plane, stream(seed, index, "background")
     )
@@ -180,6 +186,34 @@ def sample_distractors(
             )
         )
     return tuple(distractors)
+
+
+def mesh_distractors(
+    config: SynthConfig, pool: MeshPool | None, on_plane: bool, distractors: Sequence[Distractor], rng: Rng
+) -> tuple[Distractor, ...]:
+    """`distractors`, the share `mesh_share` of them replaced by meshes of the pool that are no larger.
+
+    What stands on the ground rests there in a stable pose; half show a random surface, half their own.
+    """
+    return tuple(
+        _as_mesh(pool, on_plane, d, rng) if pool and rng.random() < config.distractors.mesh_share else d
+        for d in distractors
+    )
+
+
+def _as_mesh(pool: MeshPool, on_plane: bool, distractor: Distractor, rng: Rng) -> Distractor:
+    name = pool.names[int(rng.integers(len(pool.names)))]
+    mesh = pool[name]
+    size, T = max(distractor.size_m), distractor.T_world_from_object.copy()
+    if on_plane and math.isclose(T[2, 2], 1.0):
+        T[:3, :3] = T[:3, :3] @ mesh.poses[rng.choice(len(mesh.poses), p=[p for _, p in mesh.poses])][0]
+        corners = mesh.corners @ T[:3, :3].T
+        room = math.hypot(*distractor.size_m[:2]) / 2
+        size = min(size, room / float(np.linalg.norm(corners[:, :2], axis=1).max()))
+        T[2, 3] = -size * corners[:, 2].min()
+    x, y, z = (size * side for side in mesh.size)
+    surface = distractor.surface if rng.random() < 0.5 else ""
+    return replace(distractor, shape=name, size_m=(x, y, z), T_world_from_object=T, surface=surface)
 
 
 def sample_tint(rng: Rng) -> tuple[float, float, float]:

@@ -126,6 +126,7 @@ class ObjectAsset:
     onto the plane, probability). diameter_m: the bounding box's diagonal.
     materials: part name -> range, '*' = all others. scale_range: per axis. apparent_size: longest side
     of the object's box as a share of the image's longer side. hashes: file name -> sha256.
+    absent_files: names of textures and material files that the meshes ask for and that are not there.
     """
 
     name: str
@@ -144,6 +145,7 @@ class ObjectAsset:
     stable_poses: tuple[tuple[tuple[Array, float], ...], ...]
     diameter_m: float
     hashes: dict[str, str]
+    absent_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,9 +201,10 @@ class ObjectInstance:
 
 @dataclass(frozen=True)
 class Distractor:
-    """An unlabelled thing: shape 'box' | 'cylinder' | 'sphere' | 'capsule' | 'cone', size_m (3,).
+    """An unlabelled thing: shape 'box' | 'cylinder' | 'sphere' | 'capsule' | 'cone', or the name of a mesh in
+    the library's pool; size_m (3,).
 
-    tint: linear RGB factor of the surface's colours.
+    surface: '' = a mesh's own textures and colours. tint: linear RGB factor of the surface's colours.
     """
 
     shape: str

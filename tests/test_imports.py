@@ -14,6 +14,7 @@ TRAIN_MAY_IMPORT = {
     "synth.cli",
     "synth.coco",
     "synth.config",
+    "synth.doctor",
     "synth.draw",
     "synth.errors",
     "synth.fetch",

@@ -400,6 +400,18 @@ def eval_pose_command(
     click.echo(f"results: {out / 'poses.json'}")
 
 
+@main.command("doctor")
+def doctor_command() -> None:
+    """Say what works on this machine and what is missing; exit code 2 when something is."""
+    from rich.console import Console
+
+    from synth.doctor import check_system, print_checks
+    from train.doctor import check_training
+
+    sound = print_checks(check_system() + check_training(), Console(soft_wrap=True))
+    raise SystemExit(0 if sound else USER_ERROR)
+
+
 @main.command("demo")
 @click.option("--out", type=existing, default=Path("runs/demo"), show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Render processes; 0 = one per core.")

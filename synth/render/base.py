@@ -1,5 +1,6 @@
 """The Renderer protocol, and what every backend shares: geometry and textures of a scene."""
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,10 @@ from synth.background import crop_photo, load_photo, surface
 from synth.config import RENDERERS
 from synth.geometry import apply, rays
 from synth.instance import Library, hull_world, outline
+from synth.mesh_pool import box_projected
 from synth.types import Array, Distractor, Look, MaterialRange, Part, RenderResult, SceneSpec
 
+Rgb = tuple[float, float, float]
 BACKDROP_CELLS = (32, 24)
 BACKDROP_REACH = 5.0
 """The ground ends at this multiple of the camera's distance from the world's origin."""
@@ -191,6 +194,27 @@ def distractor_part(distractor: Distractor) -> Part:
         roughness=distractor.roughness,
         metallic=distractor.metallic,
     )
+
+
+def distractor_parts(distractor: Distractor, library: Library) -> tuple[Part, ...]:
+    """The distractor in its own frame; of a mesh, all parts."""
+    if library.meshes is None or distractor.shape not in library.meshes.names:
+        return (distractor_part(distractor),)
+    parts = library.meshes[distractor.shape].parts
+    return tuple(
+        replace(
+            part,
+            vertices=part.vertices * max(distractor.size_m),
+            base_color=_times(part.base_color, distractor.tint),
+            roughness=distractor.roughness,
+            metallic=distractor.metallic,
+        )
+        for part in (map(box_projected, parts) if distractor.surface else parts)
+    )
+
+
+def _times(a: Rgb, b: Rgb) -> Rgb:
+    return a[0] * b[0], a[1] * b[1], a[2] * b[2]
 
 
 def may_be_hidden(scene: SceneSpec, library: Library, n: int) -> bool:

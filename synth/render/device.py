@@ -11,6 +11,7 @@ import moderngl
 import numpy as np
 
 from synth.errors import EnvironmentProblem
+from synth.render.egl import remedy
 from synth.types import Part
 
 SHADERS = Path(__file__).parent / "shaders"
@@ -23,8 +24,7 @@ def open_context() -> moderngl.Context:
         return moderngl.create_context(standalone=True, **EGL)
     except Exception as error:
         raise EnvironmentProblem(
-            f"no OpenGL context through EGL ({type(error).__name__}: {error}); "
-            "install libegl1, libgl1 and libgl1-mesa-dri, or a GPU driver with EGL"
+            f"no OpenGL context through EGL ({type(error).__name__}: {error}); {remedy()}"
         ) from error
 
 

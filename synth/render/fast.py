@@ -26,7 +26,7 @@ from synth.render.base import (
     backdrop_texture,
     chosen_texture,
     clip_planes,
-    distractor_part,
+    distractor_parts,
     may_be_hidden,
     reach,
     shadow_region,
@@ -46,7 +46,7 @@ from synth.render.projection import (
     union,
     widened,
 )
-from synth.types import Array, Light, Look, ObjectInstance, RenderResult, SceneSpec
+from synth.types import Array, Light, Look, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 1024
 CELLS = (32, 24)
@@ -68,6 +68,9 @@ RGB_FROM_ROOT = (_STEPS ** (2 / 2.2) * 255 + 0.5).astype(np.uint8)
 FRAME_BYTES = 2048
 FRAME, SHADOWS, BASE, SURFACES, MATERIALS = 0, 0, 1, 2, 3
 """Binding points of textures and of the uniform block."""
+
+
+_Parts = Sequence[tuple[Part, Geometry]]
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,12 @@ class FastRenderer:
             if size != self._targets.size:
                 self._targets.release()
                 self._targets = Targets(self._gl, size)
-            passing = [Geometry(self._gl, distractor_part(d)) for d in scene.distractors]
+            passing = [
+                [(part, Geometry(self._gl, part)) for part in distractor_parts(d, self._library)]
+                for d in scene.distractors
+            ]
             result = self._render(scene, self._view(scene, passing))
-            for geometry in passing:
+            for _, geometry in (each for parts in passing for each in parts):
                 geometry.release()
             while len(self._textures) > TEXTURES_KEPT:
                 self._textures.popitem(last=False)[1].release()
@@ -182,7 +188,7 @@ class FastRenderer:
 
     # --- what is drawn -------------------------------------------------------------------------------
 
-    def _view(self, scene: SceneSpec, distractors: Sequence[Geometry]) -> _View:
+    def _view(self, scene: SceneSpec, distractors: Sequence[_Parts]) -> _View:
         centre, radius = shadow_region(scene, self._library)
         draws = [*self._object_draws(scene), *self._distractor_draws(scene, distractors)]
         eye = scene.camera.T_world_from_camera[:3, 3]
@@ -229,11 +235,14 @@ class FastRenderer:
                 T = joint_transform(asset, joint.name, instance.joints[joint.name]) @ T
         return T
 
-    def _distractor_draws(self, scene: SceneSpec, geometries: Sequence[Geometry]) -> Iterator[_Draw]:
-        for d, geometry in zip(scene.distractors, geometries, strict=True):
-            texture = self._surface(d.surface, d.surface_seed)
+    def _distractor_draws(self, scene: SceneSpec, distractors: Sequence[_Parts]) -> Iterator[_Draw]:
+        for d, parts in zip(scene.distractors, distractors, strict=True):
             look = Look(roughness=d.roughness, metallic=d.metallic)
-            yield _Draw(geometry, d.T_world_from_object, 0, d.tint, texture, look)
+            for p, (part, geometry) in enumerate(parts):
+                texture = self._surface(d.surface, d.surface_seed) if d.surface else None
+                if part.texture is not None:
+                    texture = self._texture((d.shape, p), partial(np.asarray, part.texture))
+                yield _Draw(geometry, d.T_world_from_object, 0, part.base_color, texture, look)
 
     def _surface(self, kind: str, seed: int) -> moderngl.Texture:
         return self._texture((kind, seed), lambda: surface(kind, seed))

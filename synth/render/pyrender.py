@@ -35,12 +35,13 @@ from synth.render.base import (
     backdrop,
     backdrop_texture,
     clip_planes,
-    distractor_part,
+    distractor_parts,
     may_be_hidden,
     shadow_region,
     varied_color,
     varied_texture,
 )
+from synth.render.egl import remedy
 from synth.types import Array, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 1024
@@ -141,8 +142,7 @@ class PyrenderRenderer:
             self._gl = _Offscreen(64, 64)
         except Exception as error:
             raise EnvironmentProblem(
-                f"no OpenGL context through EGL ({type(error).__name__}: {error}); "
-                "install libegl1, libgl1 and libgl1-mesa-dri, or a GPU driver with EGL"
+                f"no OpenGL context through EGL ({type(error).__name__}: {error}); {remedy()}"
             ) from error
 
     def close(self) -> None:
@@ -202,15 +202,18 @@ class PyrenderRenderer:
                 ]
             )
         for distractor in scene.distractors:
-            part = distractor_part(distractor)
-            material = pyrender.MetallicRoughnessMaterial(
-                baseColorFactor=(*part.base_color, 1.0),
-                baseColorTexture=_texture(surface(distractor.surface, distractor.surface_seed)),
-                roughnessFactor=part.roughness,
-                metallicFactor=part.metallic,
-            )
-            mesh = _mesh(part.vertices, part.normals, part, material)
-            stage.add_mesh(mesh, distractor.T_world_from_object)
+            for part in distractor_parts(distractor, self._library):
+                image = part.texture
+                if distractor.surface:
+                    image = surface(distractor.surface, distractor.surface_seed)
+                material = pyrender.MetallicRoughnessMaterial(
+                    baseColorFactor=(*part.base_color, 1.0),
+                    baseColorTexture=None if image is None else _texture(image),
+                    roughnessFactor=part.roughness,
+                    metallicFactor=part.metallic,
+                )
+                mesh = _mesh(part.vertices, part.normals, part, material)
+                stage.add_mesh(mesh, distractor.T_world_from_object)
         for light in scene.lights:
             kind = _KeyLight if light.kind == "key" else pyrender.PointLight
             towards = np.array(light.direction)

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import trimesh
+from PIL import Image
 
 from synth.assets import ASSETS, load_object
 from synth.background import photo_names
 from synth.config import RENDERERS, SynthConfig
-from synth.instance import Library
+from synth.instance import Library, hull_world
 from synth.labels import make_labels
 from synth.lens import take
+from synth.mesh_pool import MeshPool, open_pool
 from synth.render import Renderer, open_renderer
 from synth.render import fast as fast_renderer
 from synth.sample import sample_scene
@@ -38,17 +42,44 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
     cv2.imwrite(str(pool / "blobs.png"), cv2.resize(noise, (800, 600), interpolation=cv2.INTER_CUBIC))
     assets = [load_object(str(ASSETS / name)) for name in ("glue_tube", "sailboat", "chessboard")]
-    renderers = [open_renderer(Library(tuple(assets)), pool, backend) for backend in ("pyrender", "fast")]
+    meshes = distractor_pool(tmp_path_factory.mktemp("meshes"))
+    renderers = [
+        open_renderer(Library(tuple(assets), meshes=meshes), pool, backend)
+        for backend in ("pyrender", "fast")
+    ]
+    config = SynthConfig.model_validate({"objects": {"piled": 0.8}, "distractors": {"mesh_share": 0.5}})
     found = []
     for index in range(SCENES):
-        library = Library((assets[index % len(assets)],), photo_names(pool))
-        scene = sample_scene(SynthConfig(), library, 3, index)
+        library = Library((assets[index % len(assets)],), photo_names(pool), meshes)
+        scene = sample_scene(config, library, 3, index)
         results = [take(renderer, scene) for renderer in renderers]
         labels = [make_labels(scene, library, result) for result in results]
         found.append(Pair(scene, *results, (labels[0].keypoints[..., 2], labels[1].keypoints[..., 2])))
     for renderer in renderers:
         renderer.close()
     return found
+
+
+def distractor_pool(folder: Path) -> MeshPool:
+    """A textured and a plain mesh of several parts, both far from round and far from the origin."""
+    torus = trimesh.creation.torus(3.0, 1.0, major_sections=24, minor_sections=12)
+    uv = torus.vertices[:, :2] / 8 + 0.5
+    checks = np.kron([[200, 40], [40, 200]], np.ones((8, 8))).astype(np.uint8)
+    torus.visual = trimesh.visual.TextureVisuals(uv=uv, image=Image.fromarray(checks).convert("RGB"))
+    torus.apply_translation((50, 0, 0)).export(folder / "ring.glb")
+    table = trimesh.Scene([trimesh.creation.box((10, 6, 0.5)), trimesh.creation.cylinder(1.0, 8.0)])
+    table.geometry["geometry_1"].apply_translation((0, 0, -4))
+    table.export(folder / "table.glb")
+    return open_pool(folder)
+
+
+def test_the_scenes_hold_piles_and_mesh_distractors(pairs: list[Pair]) -> None:
+    shapes = {d.shape for pair in pairs for d in pair.scene.distractors}
+    assert {"ring.glb", "table.glb", "box"} <= shapes
+    tubes = [o for pair in pairs for o in pair.scene.objects if o.asset == "glue_tube"]
+    tube = load_object(str(ASSETS / "glue_tube"))
+    lifted = [hull_world(tube, o)[:, 2].max() > 0.35 * tube.diameter_m for o in tubes]
+    assert sum(lifted) >= 3
 
 
 def test_masks_agree(pairs: list[Pair]) -> None:

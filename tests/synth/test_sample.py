@@ -42,7 +42,9 @@ def test_streams_of_two_samplers_differ() -> None:
 
 
 def test_resting_objects_touch_the_plane_and_never_each_other(box_library: Library) -> None:
-    config = SynthConfig.model_validate({"objects": {"count": [3, 3], "negatives": 0.0, "touching": 1.0}})
+    config = SynthConfig.model_validate(
+        {"objects": {"count": [3, 3], "negatives": 0.0, "touching": 1.0, "piled": 0.0}}
+    )
     asset = box_library.objects[0]
     counts = []
     for index in range(SCENES):

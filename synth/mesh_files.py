@@ -1,0 +1,125 @@
+"""Mesh files from others, read with suspicion: known formats, bounded sizes, nothing outside their folder."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import trimesh
+from PIL import Image
+
+from synth.errors import AssetError
+
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+MAX_FILE_BYTES = 1 << 29
+MAX_FACES = 5_000_000
+"""Of all instances of all meshes of a file."""
+MAX_VALUES = 1 << 28
+"""Numbers that a glTF file may promise: a few bytes can ask for any amount of memory."""
+
+
+class Folder(trimesh.resolvers.Resolver):
+    """Hands the files beside a mesh to trimesh, which goes on without those it cannot have; so this keeps
+    a list of them.
+
+    read: what was found. absent: names of what was not. refused: why a name may not be followed.
+    """
+
+    def __init__(self, mesh: Path, root: Path) -> None:
+        self.file_name = mesh.name
+        self._mesh, self._root = mesh, root.resolve()
+        self.read: list[Path] = []
+        self.absent: list[str] = []
+        self.refused: list[str] = []
+
+    def get(self, key: str) -> bytes:
+        name = key.strip().replace("\\", "/")
+        plain = self._mesh.parent / name
+        path = (plain if plain.is_file() else self._mesh.parent / unquote(name)).resolve()
+        if not path.is_relative_to(self._root):
+            self.refused.append(f"{key!r} leaves the object's folder")
+        elif path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
+            self.refused.append(f"{key!r} is larger than {MAX_FILE_BYTES >> 20} MiB")
+        elif path.is_file():
+            self.read.append(path)
+            return self._readable(path)
+        else:
+            self.absent.append(key)
+        raise FileNotFoundError(key)
+
+    def _readable(self, path: Path) -> bytes:
+        if path.suffix.lower() not in (".bin", ".mtl"):
+            try:
+                Image.open(path).close()
+            except (OSError, Image.DecompressionBombError) as error:
+                self.refused.append(f"{path.name!r} is not a readable image: {one_line(error)}")
+        return path.read_bytes()
+
+    def keys(self) -> list[str]:
+        return []
+
+    def write(self, name: str, data: Any) -> None:
+        raise NotImplementedError
+
+    def namespaced(self, namespace: str) -> "Folder":
+        raise NotImplementedError
+
+
+def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
+    """The file as trimesh reads it, and what was read beside it within the folder `root`.
+
+    Raises AssetError for anything that is no mesh file or not safe to read.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise AssetError(f"{path}: meshes are {', '.join(MESH_SUFFIXES)} files")
+    folder = Folder(path, root)
+    try:
+        size = path.stat().st_size
+        if not 0 < size <= MAX_FILE_BYTES:
+            raise ValueError("empty file" if size == 0 else f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        if suffix in (".glb", ".gltf"):
+            _check_gltf(_gltf_header(path))
+        # processing would drop what is not finite unseen
+        scene = trimesh.load_scene(path, resolver=folder, process=False)
+    except (Exception, RecursionError) as error:
+        reason = folder.refused[0] if folder.refused else one_line(error)
+        raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
+    if folder.refused:
+        raise AssetError(f"{path}: {folder.refused[0]}")
+    return scene, folder
+
+
+def one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if type(error) is ValueError else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _gltf_header(path: Path) -> Any:
+    """The JSON part of a .gltf or .glb file."""
+    with path.open("rb") as file:
+        if path.suffix.lower() == ".gltf":
+            return json.loads(file.read())
+        head = file.read(20)
+        if len(head) < 20 or head[:4] != b"glTF":
+            raise ValueError("not a binary glTF file")
+        return json.loads(file.read(struct.unpack("<I", head[12:16])[0]))
+
+
+def _check_gltf(header: Any) -> None:
+    """Refuses headers of what trimesh cannot read, that promise more than MAX_VALUES, or loop."""
+    version = header["asset"]["version"]
+    if not str(version).startswith("2"):
+        raise ValueError(f"glTF {version}, expected 2.0")
+    packed = [name for name in header.get("extensionsUsed", []) if name.endswith("_compression")]
+    if packed:
+        raise ValueError(f"{packed[0]}: export it without compression of the mesh")
+    accessors = header.get("accessors", [])
+    if any(not 0 <= a["count"] <= MAX_VALUES for a in accessors):
+        raise ValueError(f"an accessor of more than {MAX_VALUES} values")
+    if sum(a["count"] for a in accessors) > MAX_VALUES:
+        raise ValueError(f"accessors of more than {MAX_VALUES} values")
+    children = [child for node in header.get("nodes", []) for child in node.get("children", [])]
+    if len(children) != len(set(children)):
+        raise ValueError("a node has two parents")
