@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -27,28 +28,40 @@ from train.config import TrainConfig, parse_config
 from train.datasets import annotation_files
 from train.model import KeypointDetector, build_model
 
-FORMAT = 1
+FORMAT = 2
 MODEL, META, OPTIM, STATE = "model.safetensors", "meta.json", "optim.safetensors", "state.json"
-NUM_CLASSES = 2
+
+Points = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What the weights are for and where they come from. data: annotation source -> SHA-256 of its labels."""
+    """What the weights are for and where they come from.
+
+    categories: in the order of their labels, which count from 1. keypoints_m: of each, in its object frame,
+    where known. data: annotation source -> SHA-256 of its labels.
+    """
 
     config: TrainConfig
-    category: Category
-    keypoints_m: tuple[tuple[float, float, float], ...] | None
+    categories: tuple[Category, ...]
+    keypoints_m: tuple[Points | None, ...]
     step: int
     score: float | None
     data: dict[str, str]
 
 
 def describe(
-    config: TrainConfig, category: Category, keypoints_m: Array | None, data: dict[str, str], step: int = 0
+    config: TrainConfig,
+    categories: Sequence[Category],
+    keypoints_m: Sequence[Array | None],
+    data: dict[str, str],
+    step: int = 0,
 ) -> Meta:
-    points = None if keypoints_m is None else tuple((float(x), float(y), float(z)) for x, y, z in keypoints_m)
-    return Meta(config, category, points, step, None, data)
+    return Meta(config, tuple(categories), tuple(map(_points, keypoints_m)), step, None, data)
+
+
+def _points(rows: Any) -> Points | None:
+    return None if rows is None else tuple((float(x), float(y), float(z)) for x, y, z in rows)
 
 
 def labels_hash(path: Path) -> str:
@@ -96,11 +109,14 @@ def read_meta(folder: Path) -> Meta:
     raw = read_json(folder / META)
     try:
         if raw["format"] != FORMAT:
-            raise DataError(f"{where}: format {raw['format']}, expected {FORMAT}")
+            raise DataError(
+                f"{where}: format {raw['format']}, expected {FORMAT}; it was written by another version of "
+                "Meshmark, train again"
+            )
         return Meta(
             config=parse_config(raw["config"], where),
-            category=category_from_json(raw["object"], where),
-            keypoints_m=None if raw["keypoints_m"] is None else tuple(map(tuple, raw["keypoints_m"])),
+            categories=tuple(category_from_json(entry, where) for entry in raw["objects"]),
+            keypoints_m=tuple(map(_points, raw["keypoints_m"])),
             step=int(raw["step"]),
             score=raw["score"],
             data=dict(raw["data"]),
@@ -134,9 +150,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_model(folder: Path) -> tuple[KeypointDetector, Meta]:
     """The detector of a snapshot, in evaluation mode on the CPU."""
     meta = read_meta(folder)
-    model = build_model(meta.config.model, NUM_CLASSES, len(meta.category.schema), vendor=False)
+    model = network_for(meta, vendor=False)
     load_weights(model, read_tensors(folder / MODEL), str(folder / MODEL))
     return model.eval(), meta
+
+
+def network_for(meta: Meta, vendor: bool) -> KeypointDetector:
+    """A network with a class for each category and the background, and the most keypoints of a category."""
+    most = max(len(category.schema) for category in meta.categories)
+    return build_model(meta.config.model, 1 + len(meta.categories), most, vendor)
 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
@@ -164,6 +186,28 @@ def check_object(weights: Category, wanted: Category, where: str) -> None:
         )
 
 
+def check_objects(weights: Sequence[Category], wanted: Sequence[Category], where: str) -> None:
+    """Raises DataError if the weights are not for these objects in this order."""
+    have, want = ([category.name for category in some] for some in (weights, wanted))
+    if len(have) != len(want) or (len(have) > 1 and have != want):
+        raise DataError(f"{where}: the weights are for {', '.join(have)}, asked for {', '.join(want)}")
+    for own, other in zip(weights, wanted, strict=True):
+        check_object(own, other, where)
+
+
+def label_of(weights: Sequence[Category], wanted: Category, where: str) -> int:
+    """Which of the weights' categories the object is, counted from 1: the only one, or that of its name.
+
+    Raises DataError if there is none, or its keypoints are others.
+    """
+    names = [category.name for category in weights]
+    if len(weights) > 1 and wanted.name not in names:
+        raise DataError(f"{where}: the weights are for {', '.join(names)}, not for {wanted.name}")
+    at = names.index(wanted.name) if len(weights) > 1 else 0
+    check_object(weights[at], wanted, where)
+    return at + 1
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's per-parameter tensors, named INDEX.KEY."""
     state = optimizer.state_dict()["state"]
@@ -185,10 +229,8 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _meta_to_json(meta: Meta) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "object": category_to_json(meta.category),
+        "objects": [category_to_json(category) for category in meta.categories],
         "keypoints_m": meta.keypoints_m,
-        "num_classes": NUM_CLASSES,
-        "num_keypoints": len(meta.category.schema),
         "step": meta.step,
         "score": meta.score,
         "seed": meta.config.seed,

@@ -26,12 +26,12 @@ from synth.progress import clock, track
 from train.average import WeightAverage
 from train.checkpoint import (
     MODEL,
-    NUM_CLASSES,
     OPTIM,
     STATE,
     Meta,
-    check_object,
+    check_objects,
     load_weights,
+    network_for,
     optimizer_tensors,
     read_meta,
     read_tensors,
@@ -44,7 +44,7 @@ from train.datasets import Sample
 from train.evaluate import detect
 from train.metrics import evaluate, truth_of
 from train.mix import ENDLESS, MixedBatchSampler
-from train.model import KeypointDetector, build_model, parameter_groups
+from train.model import KeypointDetector, parameter_groups
 from train.online import OnlineImages
 from train.predict import Detector
 from train.processes import Processes, join_processes
@@ -118,7 +118,7 @@ def train(
 ) -> TrainResult:
     """Trains until the schedule's end; leaves `out`/best, /last, curves.png and tensorboard/.
 
-    meta: describes the weights (category, data hashes); its step and score are filled in here.
+    meta: describes the weights (categories, data hashes); its step and score are filled in here.
     Raises UserError for losses that are not finite, for a keypoint loss that stays 0, for a snapshot that
     does not fit, and for an `out` that already holds a run unless `resume`.
     """
@@ -146,9 +146,7 @@ class Run:
                 f"{out}: holds a run already; add --resume to continue it or choose another folder"
             )
         torch.manual_seed(config.seed)
-        self.model = build_model(
-            config.model, NUM_CLASSES, len(meta.category.schema), vendor=not continues
-        ).to(self.device)
+        self.model = network_for(meta, vendor=not continues).to(self.device)
         self.optimizer = make_optimizer(self.model, config.optim, config.data.batch_size)
         self.average = WeightAverage(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
         if continues:
@@ -192,7 +190,7 @@ class Run:
             sets=self.data.sets,
         )
         images = TrainingImages(
-            self.data.synthetic, self.data.real, self.meta.category, data, config.model.long_side_px
+            self.data.synthetic, self.data.real, self.meta.categories, data, config.model.long_side_px
         )
         return iter(
             DataLoader(
@@ -282,14 +280,14 @@ class Run:
             )
 
     def _validate(self) -> dict[str, float]:
-        detector = Detector(self.model, self.meta.category, self.config.model.long_side_px, self.device)
+        detector = Detector(self.model, self.meta.categories, self.config.model.long_side_px, self.device)
         samples = self.data.validation
         if self.average is None:
             founds = detect(detector, samples)
         else:
             with self.average.applied(self.model):
                 founds = detect(detector, samples)
-        result = evaluate([truth_of(s) for s in samples], founds, self.meta.category.schema)
+        result = evaluate([truth_of(s) for s in samples], founds, self.meta.categories)
         return {
             "bbox AP": result["bbox"]["ap"] or 0.0,
             "keypoint AP": result["keypoints"]["ap"] or 0.0,
@@ -315,7 +313,7 @@ class Run:
 
     def _restore(self, folder: Path) -> None:
         saved = read_meta(folder)
-        check_object(saved.category, self.meta.category, str(folder))
+        check_objects(saved.categories, self.meta.categories, str(folder))
         _same_recipe(saved.config, self.config, str(folder))
         if saved.data != self.meta.data:
             log.warning("%s: the training labels changed since this snapshot", folder)

@@ -21,7 +21,7 @@ TRAIN = Path(checkpoint.__file__).parent
 def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
     torch.manual_seed(0)
     model = build_model(tiny_config.model, 2, 2)
-    meta = describe(tiny_config, category, np.array([[0.1, 0, 0], [-0.1, 0, 0]]), {"a": "b"}, step=7)
+    meta = describe(tiny_config, [category], [np.array([[0.1, 0, 0], [-0.1, 0, 0]])], {"a": "b"}, step=7)
     write_snapshot(tmp_path / "run" / "best", meta, model.state_dict())
     return tmp_path / "run" / "best"
 
@@ -35,18 +35,18 @@ def test_snapshot_round_trip_keeps_weights_and_description(
     assert model.state_dict().keys() == expected.keys()
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)
-    assert (meta.category, meta.config, meta.step) == (category, tiny_config, 7)
-    assert meta.keypoints_m == ((0.1, 0.0, 0.0), (-0.1, 0.0, 0.0))
+    assert (meta.categories, meta.config, meta.step) == ((category,), tiny_config, 7)
+    assert meta.keypoints_m == (((0.1, 0.0, 0.0), (-0.1, 0.0, 0.0)),)
 
 
 def test_detector_loads_a_run_or_its_snapshot(snapshot: Path) -> None:
-    assert Detector.load(snapshot).category == Detector.load(snapshot.parent).category
+    assert Detector.load(snapshot).categories == Detector.load(snapshot.parent).categories
 
 
 def test_detections_scale_with_the_photo(snapshot: Path, tiny_config: TrainConfig) -> None:
     model, meta = load_model(snapshot)
     model.roi_heads.score_thresh = 0.0
-    detector = Detector(model, meta.category, tiny_config.model.long_side_px, torch.device("cpu"))
+    detector = Detector(model, meta.categories, tiny_config.model.long_side_px, torch.device("cpu"))
     small = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
     large = small.repeat(4, axis=0).repeat(4, axis=1)
     a, b = detector(small), detector(large)

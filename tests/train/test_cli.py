@@ -39,7 +39,7 @@ def preset(tmp_path: Path, tiny_config: TrainConfig) -> Path:
 @pytest.fixture
 def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
     model = build_model(tiny_config.model, 2, 2, vendor=False)
-    write_snapshot(tmp_path / "best", describe(tiny_config, category, None, {}), model.state_dict())
+    write_snapshot(tmp_path / "best", describe(tiny_config, [category], [None], {}), model.state_dict())
     return tmp_path / "best"
 
 

@@ -35,7 +35,7 @@ def data(coco_folder: Maker, category: Category) -> TrainData:
 def run(
     config: TrainConfig, data: TrainData, category: Category, out: Path, resume: bool = False
 ) -> engine.TrainResult:
-    return train(config, data, describe(config, category, None, {"x": "y"}), out, "cpu", resume)
+    return train(config, data, describe(config, [category], [None], {"x": "y"}), out, "cpu", resume)
 
 
 def state(out: Path) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def test_two_processes_train_one_model(
         "config = TrainConfig.model_validate_json((root / 'config.json').read_text())\n"
         "category = Category(1, 'bug', KeypointSchema(('nose', 'tail'), (), (), (0.08, 0.08)))\n"
         "kept, held = hold_out(read_samples(root / 'train', category), 0.2, 0)\n"
-        "meta = describe(config, category, None, {})\n"
+        "meta = describe(config, [category], [None], {})\n"
         "result = train(config, TrainData(kept, (), held), meta, root / 'run', 'cpu')\n"
         "print('step', result.step)\n"
     )
