@@ -1,8 +1,12 @@
 """The training run: steps, epochs, snapshots, and going on from one.
 
-A step depends on nothing but the weights, the seed and its number: the batch, its augmentation and torch's
-random numbers are all drawn from (seed, step). So a run that goes on from a snapshot repeats the very
-steps it would have made.
+A step depends on nothing but the weights, the seed and its number: the batch, its augmentation and the
+network's random choices are all drawn from (seed, step). So a run that goes on from a snapshot repeats the
+very steps it would have made; only `max_minutes` lets a clock into the learning rate.
+
+A step's gradient is that of its losses' mean over images, whatever the batch is divided into: processes
+(torchrun) or parts one after another (optim.accumulate). What is not equal then: images of several sizes,
+which are padded to the largest beside them, and backbone norms that train (model.frozen_norm: false).
 """
 
 import json
@@ -10,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +49,7 @@ from train.datasets import Sample
 from train.evaluate import detect
 from train.metrics import evaluate, truth_of
 from train.mix import ENDLESS, MixedBatchSampler
-from train.model import KeypointDetector, parameter_groups
+from train.model import KeypointDetector, parameter_groups, with_keypoints
 from train.online import OnlineImages
 from train.predict import Detector
 from train.processes import Processes, join_processes
@@ -140,6 +145,12 @@ class Run:
             recover(out / "last")
             recover(out / "best")
         processes.wait()
+        parts = processes.world_size * config.optim.accumulate
+        if config.data.batch_size % parts:
+            raise ConfigError(
+                f"data.batch_size is {config.data.batch_size}, expected a multiple of {parts} "
+                f"({processes.world_size} processes, optim.accumulate {config.optim.accumulate})"
+            )
         continues = resume and (out / "last" / STATE).is_file()
         if (out / "last").exists() and not resume:
             raise ConfigError(
@@ -149,12 +160,13 @@ class Run:
         self.model = network_for(meta, vendor=not continues).to(self.device)
         self.optimizer = make_optimizer(self.model, config.optim, config.data.batch_size)
         self.average = WeightAverage(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
+        self.precision = precision(self.device) if config.amp else torch.float32
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         if continues:
             self._restore(out / "last")
         self.network: nn.Module = self.model
         if processes.world_size > 1:
             self.network = DistributedDataParallel(self.model, find_unused_parameters=True)
-        self.amp = config.amp and self.device.type == "cuda" and torch.cuda.is_bf16_supported(False)
         self.zero_steps = 0
 
     def go(self) -> TrainResult:
@@ -200,6 +212,7 @@ class Run:
                 collate_fn=collate,
                 multiprocessing_context="forkserver" if data.workers else None,
                 prefetch_factor=4 if data.workers else None,
+                pin_memory=self.device.type == "cuda",
             )
         )
 
@@ -240,30 +253,50 @@ class Run:
         return share
 
     def _step(self, step: int, batch: Batch, share: float) -> tuple[dict[str, float], float]:
-        """One update. Returns the losses and the heads' learning rate."""
+        """One update. Returns the losses of the whole batch and the heads' learning rate."""
         images, targets, names = batch
-        torch.manual_seed(
-            int(np.random.SeedSequence([self.config.seed, step, self.processes.rank]).generate_state(1)[0])
-        )
         factor = lr_factor(share, self.config.optim.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         self.network.train()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            losses: Mapping[str, Tensor] = self.network(
-                [image.to(self.device, non_blocking=True).float() / 255 for image in images],
-                [{key: value.to(self.device) for key, value in target.items()} for target in targets],
-            )
-            total = torch.stack(list(losses.values())).sum()
-        values = {"loss": float(total.detach()), **{name: float(v.detach()) for name, v in losses.items()}}
-        self._check(step, values, targets, names)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        losses = self._gradients(images, targets)
+        values = {"loss": float(sum(losses.values())), **losses}
+        self._check(step, values, targets, names)
+        self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.average is not None:
             self.average.update(self.model)
         return values, max(group["lr"] for group in self.optimizer.param_groups)
+
+    def _gradients(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Adds up the gradient of this process's images, part by part; DistributedDataParallel averages those
+        of the processes, hence the factor. Returns the losses of all processes' images."""
+        world_size, whole = self.processes.world_size, self.config.data.batch_size
+        labelled = float(self.processes.total(torch.tensor([with_keypoints(targets)], dtype=torch.float64)))
+        size = len(images) // self.config.optim.accumulate
+        sums: dict[str, Tensor] = {}
+        for start in range(0, len(images), size):
+            part, own = images[start : start + size], targets[start : start + size]
+            waits = isinstance(self.network, DistributedDataParallel) and start + size < len(images)
+            with self.network.no_sync() if waits else nullcontext():  # type: ignore[operator]
+                with torch.autocast(
+                    self.device.type, self.precision, enabled=self.precision != torch.float32
+                ):
+                    losses: Mapping[str, Tensor] = self.network(
+                        [image.to(self.device, non_blocking=True).float() / 255 for image in part],
+                        [{k: v.to(self.device, non_blocking=True) for k, v in t.items()} for t in own],
+                    )
+                shares = dict.fromkeys(losses, size / whole)
+                shares["loss_keypoint"] = with_keypoints(own) / max(labelled, 1.0)
+                weighted = {name: value.float() * shares[name] for name, value in losses.items()}
+                total = torch.stack(list(weighted.values())).sum() * world_size
+                self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            sums = {name: sums.get(name, 0.0) + value.detach() for name, value in weighted.items()}
+        totals = self.processes.total(torch.stack(list(sums.values())))
+        return dict(zip(sums, totals.tolist(), strict=True))
 
     def _check(
         self, step: int, losses: dict[str, float], targets: list[dict[str, Tensor]], names: list[str]
@@ -308,7 +341,8 @@ class Run:
         tensors = optimizer_tensors(self.optimizer)
         if self.average is not None:
             tensors |= {f"average/{name}": value for name, value in self.average.values.items()}
-        write_snapshot(self.out / "last", meta, self.model.state_dict(), tensors, dict(now.__dict__))
+        state = {**now.__dict__, "scaler": self.scaler.state_dict()}
+        write_snapshot(self.out / "last", meta, self.model.state_dict(), tensors, state)
         write_curves(self.out / "curves.png", now.steps_log, now.epochs_log)
 
     def _restore(self, folder: Path) -> None:
@@ -322,8 +356,10 @@ class Run:
         averaged = {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
         restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if not k.startswith("average/")})
         try:
-            self.progress = Progress(**json.loads((folder / STATE).read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
+            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            self.scaler.load_state_dict(state.pop("scaler"))
+            self.progress = Progress(**state)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
         if self.average is not None:
             self.average.restore(averaged, self.progress.step, self.device)
@@ -336,6 +372,14 @@ class Run:
         parts += [f"{name} {value:.3f}" for name, value in scores.items()]
         parts += [f"{rate:.2f} steps/s", f"{clock(left)} left" if share < 1 else "done"]
         Console(stderr=True, highlight=False).print(f"{label}: {', '.join(parts)}", soft_wrap=True)
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """What a network trains in with `amp`: bfloat16 where the GPU has it, else float16, whose small gradients
+    a GradScaler keeps from vanishing; float32 on a CPU."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
 
 
 def collate(items: list[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:

@@ -111,13 +111,14 @@ class Detector:
         self._model.train(trained)
         scale = np.array([width / fitted[0], height / fitted[1]])
         arrays = {key: value.cpu().numpy().astype(np.float64) for key, value in result.items()}
+        most = max(len(category.schema) for category in self.categories)
         row, label = np.nonzero(arrays["labels"][:, None] == self._labels)
         return Found(
             boxes=arrays["boxes"][row] * np.tile(scale, 2),
             scores=arrays["scores"][row],
             labels=label + 1,
-            keypoints=arrays["keypoints"][row, :, :2] * scale,
-            keypoint_scores=arrays["keypoints_scores"][row],
+            keypoints=arrays["keypoints"][row, :most, :2] * scale,
+            keypoint_scores=arrays["keypoints_scores"][row, :most],
         )
 
 

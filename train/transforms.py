@@ -231,7 +231,10 @@ def to_target(objects: Objects, width: int, height: int, config: DataConfig) -> 
 
 
 class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
-    """Augmented pictures and targets, addressed by Draw; yields (3, H, W) uint8, target, file name."""
+    """Augmented pictures and targets, addressed by Draw; yields (3, H, W) uint8, target, file name.
+
+    target: of to_target, and `seed` () of the random choices the network makes about the picture.
+    """
 
     def __init__(
         self,
@@ -257,4 +260,5 @@ class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
         objects = scaled(objects_of(sample), (width / sample.width, height / sample.height))
         rgb, objects = self._augment(resize(rgb, width, height), objects, draw.seed)
         image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
-        return image, to_target(objects, width, height, self._config), str(sample.image_path)
+        target = {**to_target(objects, width, height, self._config), "seed": torch.tensor(draw.seed)}
+        return image, target, str(sample.image_path)
