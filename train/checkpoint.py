@@ -5,6 +5,7 @@ beside its place and swapped in whole, so a killed run leaves the old one or the
 """
 
 import json
+import logging
 import platform
 import shutil
 import subprocess
@@ -26,7 +27,9 @@ from synth.errors import DataError
 from synth.types import Array
 from train.config import TrainConfig, parse_config
 from train.datasets import annotation_files
-from train.model import KeypointDetector, build_model
+from train.model import UNCALIBRATED, Calibration, KeypointDetector, build_model
+
+log = logging.getLogger(__name__)
 
 FORMAT = 2
 MODEL, META, OPTIM, STATE = "model.safetensors", "meta.json", "optim.safetensors", "state.json"
@@ -39,7 +42,8 @@ class Meta:
     """What the weights are for and where they come from.
 
     categories: in the order of their labels, which count from 1. keypoints_m: of each, in its object frame,
-    where known. data: annotation source -> SHA-256 of its labels.
+    where known. data: annotation source -> SHA-256 of its labels. calibration: of keypoint confidences,
+    fitted on the validation images.
     """
 
     config: TrainConfig
@@ -48,6 +52,7 @@ class Meta:
     step: int
     score: float | None
     data: dict[str, str]
+    calibration: Calibration = UNCALIBRATED
 
 
 def describe(
@@ -70,6 +75,14 @@ def labels_hash(path: Path) -> str:
     for file in annotation_files(path):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of a snapshot's weights."""
+    try:
+        return sha256((folder / MODEL).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{folder / MODEL}: not readable: {error.strerror}") from error
 
 
 def write_snapshot(
@@ -120,11 +133,17 @@ def read_meta(folder: Path) -> Meta:
             step=int(raw["step"]),
             score=raw["score"],
             data=dict(raw["data"]),
+            calibration=_calibration(raw["calibration"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
+
+
+def _calibration(raw: Any) -> Calibration:
+    slope, offset = raw
+    return float(slope), float(offset)
 
 
 def provenance(folder: Path) -> list[tuple[str, str]]:
@@ -133,7 +152,7 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in raw.get("versions", {}).items())
     return [
         ("weights", str(folder)),
-        ("their SHA-256", sha256((folder / MODEL).read_bytes()).hexdigest()),
+        ("their SHA-256", weights_hash(folder)),
         ("trained", f"{raw.get('step')} steps, seed {raw.get('seed')}, commit {raw.get('commit')}"),
         ("with", versions),
         *((f"training labels {path}, SHA-256", digest) for path, digest in raw.get("data", {}).items()),
@@ -152,6 +171,7 @@ def load_model(folder: Path) -> tuple[KeypointDetector, Meta]:
     meta = read_meta(folder)
     model = network_for(meta, vendor=False)
     load_weights(model, read_tensors(folder / MODEL), str(folder / MODEL))
+    model.calibration = meta.calibration
     return model.eval(), meta
 
 
@@ -174,6 +194,25 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], where: str)
     if wrong:
         raise DataError(f"{where}: {len(wrong)} tensors do not fit the network: {'; '.join(sorted(wrong))}")
     model.load_state_dict(tensors)
+
+
+def warm_start(model: torch.nn.Module, folder: Path) -> None:
+    """Loads those tensors of another snapshot that fit in name and shape, and logs every one that does not.
+
+    Raises DataError for no snapshot, and if none fits.
+    """
+    objects = ", ".join(f"{c.name} (K = {len(c.schema)})" for c in read_meta(folder).categories)
+    tensors, own = read_tensors(folder / MODEL), model.state_dict()
+    fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise DataError(f"{folder}: none of its {len(tensors)} tensors fits the network")
+    for name in sorted(tensors.keys() - fitting.keys()):
+        place = f"the network has {tuple(own[name].shape)}" if name in own else "the network has none such"
+        log.info("%s: skipped %s %s, %s", folder, name, tuple(tensors[name].shape), place)
+    for name in sorted(own.keys() - tensors.keys()):
+        log.info("%s: lacks %s, left at its start", folder, name)
+    log.info("%s: %d of %d tensors loaded, trained on %s", folder, len(fitting), len(tensors), objects)
+    model.load_state_dict(fitting, strict=False)
 
 
 def check_object(weights: Category, wanted: Category, where: str) -> None:
@@ -235,6 +274,7 @@ def _meta_to_json(meta: Meta) -> dict[str, Any]:
         "score": meta.score,
         "seed": meta.config.seed,
         "data": meta.data,
+        "calibration": meta.calibration,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

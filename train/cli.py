@@ -1,6 +1,7 @@
 """The `meshmark` command: train and eval here, the rest from synth. torch is imported late."""
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -30,9 +31,20 @@ class Meshmark(click.Group):
             ctx.exit(INTERRUPTED)
 
 
+class Echo(logging.Handler):
+    """What the library logs, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
+
+
 @click.group(cls=Meshmark, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """From a mesh with named keypoints to a keypoint detector that works on real photos."""
+    log = logging.getLogger("train")
+    if not log.handlers:
+        log.setLevel(logging.INFO)
+        log.addHandler(Echo())
 
 
 existing = click.Path(path_type=Path)
@@ -62,6 +74,7 @@ existing = click.Path(path_type=Path)
     help="Share of real images in every batch, 0 to 1; or 0,0.2,0.5: over stretches of the run.",
 )
 @click.option("--preset", default="auto", show_default=True, help="auto, cpu, gpu or a YAML file.")
+@click.option("--init", type=existing, help="Snapshot or run, also of another object, to start from.")
 @click.option("--out", type=existing, required=True, help="Folder for snapshots and curves.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--steps", type=int, help="Steps at most.")
@@ -79,6 +92,7 @@ def train_command(
     validation: Path | None,
     real_fraction: str | None,
     preset: str,
+    init: Path | None,
     out: Path,
     resume: bool,
     steps: int | None,
@@ -95,6 +109,7 @@ def train_command(
     from synth.config import load_config as load_render_config
     from synth.generate import RenderJob
     from train.config import load_config, preset_path, with_changes
+    from train.predict import snapshot_folder
     from train.setup import Sources, load_run, object_categories
 
     device = chosen_device(device)
@@ -121,11 +136,12 @@ def train_command(
         numbers("--synth-weights", synth_weights) if synth_weights else (),
         online,
         out / "validation",
+        init and snapshot_folder(init),
     )
     recipe, data, meta = load_run(recipe, *object_categories(objects), sources, real_fraction is not None)
     from train.engine import train
 
-    result = train(recipe, data, meta, out, device, resume)
+    result = train(recipe, data, meta, out, device, resume, sources.init)
     click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
     click.echo(f"curves: {out / 'curves.png'}")
 

@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ from train.checkpoint import (
     read_tensors,
     recover,
     restore_optimizer,
+    warm_start,
     write_snapshot,
 )
 from train.config import OptimConfig, ScheduleConfig, TrainConfig
@@ -49,11 +50,13 @@ from train.datasets import Sample
 from train.evaluate import detect
 from train.metrics import evaluate, truth_of
 from train.mix import ENDLESS, MixedBatchSampler
-from train.model import KeypointDetector, parameter_groups, with_keypoints
+from train.model import UNCALIBRATED, Calibration, KeypointDetector, parameter_groups, with_keypoints
 from train.online import OnlineImages
 from train.predict import Detector
 from train.processes import Processes, join_processes
+from train.reliability import fit_calibration, scored_keypoints
 from train.report import write_curves
+from train.suspicion import suspicion
 from train.transforms import TrainingImages
 
 log = logging.getLogger(__name__)
@@ -119,24 +122,38 @@ def run_progress(schedule: ScheduleConfig, step: int, seconds: float) -> float:
 
 
 def train(
-    config: TrainConfig, data: TrainData, meta: Meta, out: Path, device: str, resume: bool = False
+    config: TrainConfig,
+    data: TrainData,
+    meta: Meta,
+    out: Path,
+    device: str,
+    resume: bool = False,
+    init: Path | None = None,
 ) -> TrainResult:
     """Trains until the schedule's end; leaves `out`/best, /last, curves.png and tensorboard/.
 
-    meta: describes the weights (categories, data hashes); its step and score are filled in here.
+    meta: describes the weights (categories, data hashes); its step, score and calibration are filled in here.
+    init: a snapshot to start from instead, as far as its tensors fit.
     Raises UserError for losses that are not finite, for a keypoint loss that stays 0, for a snapshot that
     does not fit, and for an `out` that already holds a run unless `resume`.
     """
     processes = join_processes(device)
     try:
-        return Run(config, data, meta, out, processes, resume).go()
+        return Run(config, data, meta, out, processes, resume, init).go()
     finally:
         processes.close()
 
 
 class Run:
     def __init__(
-        self, config: TrainConfig, data: TrainData, meta: Meta, out: Path, processes: Processes, resume: bool
+        self,
+        config: TrainConfig,
+        data: TrainData,
+        meta: Meta,
+        out: Path,
+        processes: Processes,
+        resume: bool,
+        init: Path | None = None,
     ) -> None:
         self.config, self.data, self.meta, self.out = config, data, meta, out
         self.processes, self.device = processes, processes.device
@@ -158,6 +175,8 @@ class Run:
             )
         torch.manual_seed(config.seed)
         self.model = network_for(meta, vendor=not continues).to(self.device)
+        if init is not None and not continues:
+            warm_start(self.model, init)
         self.optimizer = make_optimizer(self.model, config.optim, config.data.batch_size)
         self.average = WeightAverage(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
         self.precision = precision(self.device) if config.amp else torch.float32
@@ -242,12 +261,12 @@ class Run:
                 _write_scalars(writer, "train", row)
                 sums = {}
         rate = (now.step - start_step) / max(time.monotonic() - start_time, 1e-9)
-        scores = self._validate() if self.processes.leads else {}
+        scores, calibration = self._validate() if self.processes.leads else ({}, UNCALIBRATED)
         now.seconds = self.processes.from_leader(time.monotonic() - began)
         share = run_progress(schedule, now.step, now.seconds)
         if self.processes.leads:
             _write_scalars(writer, "validation", {"step": float(now.step), **scores})
-            self._save(scores)
+            self._save(scores, calibration)
             self._say(label, scores, rate, share)
         self.processes.wait()
         return share
@@ -303,16 +322,20 @@ class Run:
     ) -> None:
         if not math.isfinite(losses["loss"]):
             bad = ", ".join(f"{name} {value:g}" for name, value in losses.items() if not math.isfinite(value))
-            raise UserError(f"step {step}: {bad}, expected finite losses; the batch was {', '.join(names)}")
+            raise UserError(
+                f"step {step}: {bad}, expected finite losses; the batch was {', '.join(names)}; "
+                f"{suspicion(self.meta.data)}"
+            )
         self.zero_steps = 0 if losses["loss_keypoint"] != 0 else self.zero_steps + 1
         if self.zero_steps == MAX_ZERO_STEPS:
             labelled = sum(int((t["keypoints"][..., 2] > 0).sum()) for t in targets)
             raise UserError(
                 f"step {step}: keypoint loss was 0 for {MAX_ZERO_STEPS} steps; last batch held {labelled} "
-                f"labelled keypoints, expected some inside boxes; images: {', '.join(names)}"
+                f"labelled keypoints, expected some inside boxes; images: {', '.join(names)}; "
+                f"{suspicion(self.meta.data)}"
             )
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> tuple[dict[str, float], Calibration]:
         detector = Detector(self.model, self.meta.categories, self.config.model.long_side_px, self.device)
         samples = self.data.validation
         if self.average is None:
@@ -320,21 +343,23 @@ class Run:
         else:
             with self.average.applied(self.model):
                 founds = detect(detector, samples)
-        result = evaluate([truth_of(s) for s in samples], founds, self.meta.categories)
-        return {
+        truths = [truth_of(sample) for sample in samples]
+        result = evaluate(truths, founds, self.meta.categories)
+        scores = {
             "bbox AP": result["bbox"]["ap"] or 0.0,
             "keypoint AP": result["keypoints"]["ap"] or 0.0,
             "PCK@0.05": result["pck"]["0.05"] or 0.0,
             "PCK@0.10": result["pck"]["0.10"] or 0.0,
         }
+        return scores, fit_calibration(*scored_keypoints(truths, founds))
 
-    def _save(self, scores: dict[str, float]) -> None:
+    def _save(self, scores: dict[str, float], calibration: Calibration) -> None:
         now = self.progress
         now.epochs_log.append({"step": float(now.step), **scores})
         score = scores["keypoint AP"]
         best = score >= now.best_score
         now.best_score = max(now.best_score, score)
-        meta = Meta(**{**self.meta.__dict__, "step": now.step, "score": score})
+        meta = replace(self.meta, step=now.step, score=score, calibration=calibration)
         if best:
             kept = self.average.whole(self.model) if self.average is not None else self.model.state_dict()
             write_snapshot(self.out / "best", meta, kept)

@@ -20,6 +20,7 @@ from train.draw import draw_categories
 from train.html_report import write_report
 from train.metrics import Found, Truth, ap_draws, evaluate, interval, keypoint_errors, truth_of
 from train.predict import Detector, snapshot_folder
+from train.reliability import reliability, uncalibrated
 
 SHEET_IMAGES = 20
 SHEET_TILE_PX = 400
@@ -60,8 +61,13 @@ def evaluate_photos(
     result["confidence_95"]["keypoint_ap"] = interval(draws)
     write_sheets(out, samples, founds, categories)
     folder = snapshot_folder(weights)
+    meta = read_meta(folder)
+    result["calibration_error"] = {
+        "before": reliability(truths, uncalibrated(founds, meta.calibration)).error,
+        "after": reliability(truths, founds).error,
+    }
     used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
-    write_report(out / "report.html", result, samples, founds, categories, read_meta(folder), used)
+    write_report(out / "report.html", result, samples, founds, categories, meta, used)
     write_text(out / "eval.json", json.dumps(result, indent=1))
     return result
 

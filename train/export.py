@@ -22,7 +22,7 @@ from synth.files import write_bytes
 from synth.progress import track
 from train.checkpoint import Meta, load_model
 from train.datasets import Sample, read_image
-from train.model import KeypointDetector, decode_heatmaps
+from train.model import KeypointDetector, calibrated, decode_heatmaps
 from train.predict import Settings, choose, snapshot_folder
 from train.runtime import FORMAT, METADATA, Rgb, fit_size
 from train.transforms import resize
@@ -72,7 +72,8 @@ class OneImage(nn.Module):
         )
         keypoints, keypoint_scores = decode_heatmaps(maps, regions)
         real = torch.where(scores >= 0)[0]
-        return boxes[real], scores[real], labels[real], keypoints[real, :, :2], keypoint_scores[real]
+        sure = calibrated(keypoint_scores[real], model.calibration)
+        return boxes[real], scores[real], labels[real], keypoints[real, :, :2], sure
 
 
 def export(weights: Path, out: Path, file_format: Format, settings: Settings) -> None:

@@ -23,7 +23,7 @@ from train.checkpoint import Meta
 from train.datasets import Sample, read_image
 from train.draw import draw_categories
 from train.metrics import Errors, Found, Truth, keypoint_errors, match, pck, truth_of
-from train.reliability import Reliability, reliability
+from train.reliability import Reliability, reliability, uncalibrated
 
 CASES = 24
 CASE_PX = 320
@@ -54,7 +54,11 @@ def write_report(
         result=result,
         cards=_cards(result),
         gap=_gap(result, meta),
-        plots=_plots(shares, reliability(truths, founds)),
+        plots=_plots(
+            shares,
+            reliability(truths, uncalibrated(founds, meta.calibration)),
+            reliability(truths, founds),
+        ),
         tables=[
             *([_by_object(result)] if result["by_object"] else []),
             _by_keypoint(result),
@@ -173,7 +177,7 @@ def _by_size(errors: Errors, shares: Array) -> dict[str, Any]:
     }
 
 
-def _plots(shares: Array, reliable: Reliability) -> list[dict[str, Any]]:
+def _plots(shares: Array, before: Reliability, reliable: Reliability) -> list[dict[str, Any]]:
     thresholds = np.linspace(0, CURVE_TO, 101)
     curve = [float((shares <= t).mean()) if len(shares) else 0.0 for t in thresholds]
     figure, axes = _figure("share of the object's longer side", "keypoints nearer than that")
@@ -200,14 +204,19 @@ def _plots(shares: Array, reliable: Reliability) -> list[dict[str, Any]]:
 
     figure, axes = _figure("keypoint confidence", f"share nearer than {reliable.threshold:g}")
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
-    axes.plot(reliable.confidence, reliable.correct, color=ACCENT, marker="o", markersize=4)
+    axes.plot(before.confidence, before.correct, color=INK, alpha=0.5, marker=".", label="before calibration")
+    axes.plot(
+        reliable.confidence, reliable.correct, color=ACCENT, marker="o", markersize=4, label="calibrated"
+    )
+    axes.legend(fontsize=7, loc="upper left")
     for x, y, n in zip(reliable.confidence, reliable.correct, reliable.count, strict=True):
         axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7, color=INK)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     text = (
         "Reliability: how often a keypoint of that confidence is right (numbers: keypoints). "
-        f"Mean distance from the line {_number(reliable.error)}."
+        f"Mean distance from the line {_number(reliable.error)}; before the calibration on images held out "
+        f"of training {_number(before.error)}."
     )
     plots.append({"svg": _svg(figure), "text": text})
     return plots

@@ -38,6 +38,9 @@ IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALF = [0.5, 0.5, 0.5]
 COCO_KEYPOINTS = 17
 HEATMAP_CELLS = 56
+Calibration = tuple[float, float]
+UNCALIBRATED: Calibration = (1.0, 0.0)
+EPSILON = 1e-6
 KEYPOINT_POOL = {"convolutions": 14, "hourglass": 28}
 
 
@@ -114,10 +117,12 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
 
     keypoint_regions: regions an image gives the keypoint head in a training step, at most.
     keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's.
+    calibration: from the heatmaps' confidence to the probability that a keypoint is right.
     """
 
     keypoint_regions: int
     keypoint_reach: float
+    calibration: Calibration
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """images: (3, H, W) float in [0, 1] each. targets: as of transforms.TrainingImages.
@@ -192,7 +197,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
                     "scores": s,
                     "labels": c,
                     "keypoints": keypoints,
-                    "keypoints_scores": keypoint_scores,
+                    "keypoints_scores": calibrated(keypoint_scores, self.calibration),
                 }
             )
         return result
@@ -307,6 +312,13 @@ def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Ten
     return torch.cat((xy, torch.ones_like(xy[..., :1])), dim=2), mass
 
 
+def calibrated(confidence: Tensor, calibration: Calibration) -> Tensor:
+    """The logistic function of slope * logit(confidence) + offset (Platt, 1999). confidence: in [0, 1]."""
+    slope, offset = calibration
+    p = confidence.clamp(EPSILON, 1 - EPSILON)
+    return torch.sigmoid(slope * torch.log(p / (1 - p)) + offset)
+
+
 def build_model(
     config: ModelConfig, num_classes: int, num_keypoints: int, vendor: bool = True
 ) -> KeypointDetector:
@@ -371,6 +383,7 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
     )
     mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
+    model.calibration = UNCALIBRATED
     for part in (model.rpn, model.roi_heads):
         sampler = part.fg_bg_sampler
         part.fg_bg_sampler = RegionSampler(sampler.batch_size_per_image, sampler.positive_fraction)

@@ -1,15 +1,19 @@
-"""Does a keypoint's confidence say how likely it is right?"""
+"""Does a keypoint's confidence say how likely it is right? And how to make it say so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from synth.types import NOT_LABELLED, Array
 from train.metrics import Found, Truth, match
+from train.model import EPSILON, Calibration
 
 BINS = 10
 RIGHT_WITHIN = 0.05
+MIN_SLOPE = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,36 @@ def reliability(truths: Sequence[Truth], founds: Sequence[Found]) -> Reliability
     count = tuple(len(g) for g in groups)
     error = float(np.average(np.abs(confidence - correct), weights=count)) if groups else None
     return Reliability(confidence, correct, count, RIGHT_WITHIN, error)
+
+
+def fit_calibration(scores: Array, right: Array) -> Calibration:
+    """Slope and offset of model.calibrated that make confidences (R,) most likely for right (R,) 0 or 1.
+
+    Both are held near 1 and 0 with the weight of a single observation, which keeps them finite where all are
+    right and where there are none. The slope stays positive: confidences keep their order.
+    """
+    x = logit(np.clip(scores, EPSILON, 1 - EPSILON))
+
+    def loss(parameters: Array) -> tuple[float, Array]:
+        slope, offset = parameters
+        z = slope * x + offset
+        away = parameters - np.array([1.0, 0.0])
+        wrong_by = expit(z) - right
+        value = np.logaddexp(0.0, z) - right * z
+        return float(value.sum() + away @ away / 2), np.array([wrong_by @ x, wrong_by.sum()]) + away
+
+    fit = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(MIN_SLOPE, None), (None, None)])
+    return float(fit.x[0]), float(fit.x[1])
+
+
+def uncalibrated(founds: Sequence[Found], calibration: Calibration) -> list[Found]:
+    """The detections with the confidences they had before model.calibrated."""
+    slope, offset = calibration
+
+    def before(scores: Array | None) -> Array | None:
+        if scores is None:
+            return None
+        p = np.clip(scores, EPSILON, 1 - EPSILON)
+        return np.asarray(expit((logit(p) - offset) / slope), dtype=np.float64)
+
+    return [replace(found, keypoint_scores=before(found.keypoint_scores)) for found in founds]

@@ -11,7 +11,7 @@ from synth.coco import Category
 from synth.errors import ConfigError
 from synth.generate import RenderJob, make_manifest
 from synth.types import Array
-from train.checkpoint import Meta, describe, labels_hash
+from train.checkpoint import Meta, describe, labels_hash, weights_hash
 from train.config import TrainConfig, with_changes
 from train.datasets import hold_out, read_samples
 from train.engine import TrainData
@@ -23,7 +23,7 @@ class Sources:
     """What to learn from: folders or COCO files. weights: of the rendered sets, () to draw all images alike.
 
     online: images to render while training, instead of `synthetic`; those to validate on go into the folder
-    `online_validation`.
+    `online_validation`. init: a snapshot whose weights to start from.
     """
 
     synthetic: tuple[Path, ...] = ()
@@ -32,6 +32,7 @@ class Sources:
     weights: tuple[float, ...] = ()
     online: RenderJob | None = None
     online_validation: Path = Path()
+    init: Path | None = None
 
 
 def object_category(name_or_path: str) -> tuple[Category, Array]:
@@ -97,6 +98,8 @@ def load_run(
     hashes = {str(path): labels_hash(path) for path in (*folders, real, validation) if path is not None}
     if online is not None:
         hashes["online"] = sha256(json.dumps(make_manifest(online, online.library())).encode()).hexdigest()
+    if sources.init is not None:
+        hashes[f"start from {sources.init}"] = weights_hash(sources.init)
     return config, data, describe(config, categories, keypoints_m, hashes)
 
 

@@ -22,6 +22,9 @@ from train.checkpoint import describe, read_meta
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.datasets import read_samples
 from train.engine import TrainData, lr_factor, run_progress, train
+from train.evaluate import detect
+from train.metrics import keypoint_errors, truth_of
+from train.predict import Detector
 from train.processes import Processes
 
 from .one_run import gradients, job
@@ -179,8 +182,12 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_the_images(
         return logits.sum() * math.nan
 
     monkeypatch.setattr("train.model.heatmap_loss", broken)
-    with pytest.raises(UserError, match=r"step 0: loss nan, loss_keypoint nan.*\.jpg"):
-        run(tiny_config, data, category, tmp_path / "run")
+    meta = describe(tiny_config, [category], [None], {str(tmp_path / "train"): ""})
+    with pytest.raises(
+        UserError,
+        match=r"step 0: loss nan, loss_keypoint nan.*\.jpg; `meshmark validate .*train` finds no fault",
+    ):
+        train(tiny_config, data, meta, tmp_path / "run", "cpu")
     assert not (tmp_path / "run" / "last").exists()
 
 
@@ -198,6 +205,27 @@ def test_keypoint_loss_that_stays_zero_stops_the_run(
     blind = replace(data, synthetic=tuple(map(unlabelled, data.synthetic)))
     with pytest.raises(UserError, match=r"step 2: keypoint loss was 0 for 3 steps.*held 0 labelled.*\.jpg"):
         run(tiny_config, blind, category, tmp_path / "run")
+
+
+def test_one_image_is_learnt_to_a_pixel(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    still = dict.fromkeys(
+        ("geometry", "flip", "color", "hue", "gray", "shadow", "blur", "noise", "jpeg"), 0.0
+    )
+    config = with_changes(
+        tiny_config,
+        {
+            "data": {"batch_size": 1, "augment": still},
+            "schedule": {"max_steps": 150, "steps_per_epoch": 150},
+        },
+        "x",
+    )
+    samples = read_samples(coco_folder(n=2), category)[1:]
+    result = run(config, TrainData(samples, (), samples), category, tmp_path / "run")
+    errors = keypoint_errors([truth_of(s) for s in samples], detect(Detector.load(result.best), samples))
+    assert len(errors.error_px) == 4
+    assert errors.error_px.max() <= 1.0
 
 
 def test_worker_processes_load_the_same_batches(

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = config.model_copy(update={"model": model_config})
     torch.manual_seed(1)
     model = build_model(model_config, 2, 2, vendor=False)
-    write_snapshot(folder / "best", describe(config, [BUG], [np.array(POINTS)], {}), model.state_dict())
+    meta = replace(describe(config, [BUG], [np.array(POINTS)], {}), calibration=(0.7, 0.4))
+    write_snapshot(folder / "best", meta, model.state_dict())
     return folder
 
 

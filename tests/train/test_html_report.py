@@ -16,7 +16,6 @@ from train.evaluate import evaluate_photos
 from train.html_report import write_report
 from train.metrics import Found, ap_draws, evaluate, interval, truth_of
 from train.model import build_model
-from train.reliability import reliability
 
 Maker = Callable[..., Path]
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -117,30 +116,3 @@ def test_evaluation_writes_the_page_with_hashes_of_weights_and_data(
     assert "f00d" * 16 in text
     assert dict(provenance(tmp_path / "best"))["their SHA-256"] in text
     assert "keypoint_ap" in result["confidence_95"]
-
-
-def test_reliable_confidence_lies_on_the_line_and_overconfidence_below(
-    samples: tuple[Sample, ...],
-) -> None:
-    rng = np.random.default_rng(0)
-    truths, honest, boastful = [], [], []
-    for sample in samples * 60:
-        n = len(sample.boxes)
-        confidence = rng.uniform(0.05, 1, (n, 2))
-        right = rng.uniform(size=(n, 2)) < confidence
-        side = (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1)
-        points = sample.keypoints[..., :2] + np.where(right, 0, 0.2 * side[:, None])[..., None]
-        truths.append(truth_of(sample))
-        honest.append(Found(sample.boxes, np.ones(n), sample.labels, points, confidence))
-        boastful.append(Found(sample.boxes, np.ones(n), sample.labels, points, np.ones((n, 2))))
-    good, bad = reliability(truths, honest), reliability(truths, boastful)
-    assert good.error is not None
-    assert bad.error is not None
-    assert good.error < 0.05 < 0.3 < bad.error
-    assert sum(good.count) == sum(2 * len(t.boxes) for t in truths)
-    assert list(good.confidence) == sorted(good.confidence)
-
-
-def test_reliability_of_nothing_is_unknown(samples: tuple[Sample, ...]) -> None:
-    nothing = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), np.zeros((0, 2, 2)), np.zeros((0, 2)))
-    assert reliability([truth_of(samples[0])], [nothing]).error is None
