@@ -207,6 +207,7 @@ class Run:
         return TrainResult(self.out / "best", self.out / "last", self.progress.step, self.progress.best_score)
 
     def _batches(self) -> Iterator[Batch]:
+        """This process's batches up to the run's end; the workers that load them live as long."""
         data, config = self.config.data, self.config
         sampler = MixedBatchSampler(
             n_synthetic=self.data.n_synthetic,
@@ -301,9 +302,8 @@ class Run:
             part, own = images[start : start + size], targets[start : start + size]
             waits = isinstance(self.network, DistributedDataParallel) and start + size < len(images)
             with self.network.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                with torch.autocast(
-                    self.device.type, self.precision, enabled=self.precision != torch.float32
-                ):
+                half = self.precision != torch.float32
+                with torch.autocast(self.device.type, self.precision, enabled=half):
                     losses: Mapping[str, Tensor] = self.network(
                         [image.to(self.device, non_blocking=True).float() / 255 for image in part],
                         [{k: v.to(self.device, non_blocking=True) for k, v in t.items()} for t in own],

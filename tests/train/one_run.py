@@ -16,7 +16,7 @@ from synth.coco import Category
 from synth.types import KeypointSchema
 from train import engine
 from train.checkpoint import Meta, describe
-from train.config import ScheduleConfig, TrainConfig
+from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.datasets import read_samples
 from train.engine import Run, TrainData
 from train.processes import Processes, join_processes
@@ -55,7 +55,8 @@ def main() -> None:
         Run(*job(root), root / "cut", join_processes("cpu"), True).go()
         return
     processes = join_processes("cpu")
-    found = gradients(root, processes)
+    parts = with_changes(job(root)[0], {"optim": {"accumulate": 2}}, "two parts a process")
+    found = gradients(root, processes, parts)
     if processes.leads:
         save_file({name: tensor.contiguous() for name, tensor in found.items()}, root / "two.safetensors")
     Run(*job(root), root / "two", processes, False).go()

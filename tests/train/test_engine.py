@@ -298,7 +298,7 @@ def test_batch_divided_into_parts_gives_the_gradient_of_the_whole(
 def test_two_processes_give_the_gradient_of_one_and_resume_to_the_same_weights(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
-    """torchrun's environment with gloo; each process takes half of the batch."""
+    """torchrun's environment with gloo; each process takes half of the batch, one image after another."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000), "WORLD_SIZE": "2"}
     ranks = [start(tmp_path, "two", **shared, RANK=str(r), LOCAL_RANK=str(r)) for r in range(2)]
     outputs = [p.communicate(timeout=200)[0] for p in ranks]
