@@ -125,7 +125,7 @@ def fetch(what: str) -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Choice(["coco", "yolo-pose", "shapes", "bop"]), required=True)
-@click.option("--object", "object_", help="For bop, and for folders of one JSON a photo without a schema.")
+@click.option("--object", "object_", help="From and to bop, and for folders of one JSON a photo.")
 def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
     """Labels at SOURCE (COCO, YOLO-pose, one JSON a photo; for bop a rendered folder) as TARGET."""
     from synth.assets import load_schema

@@ -13,8 +13,8 @@ ANNOTATIONS = "annotations.json"
 
 
 def convert(source: Path, target: Path, to: str, object_: str | None, category: Category | None) -> int:
-    """Returns the number of images. object_: needed for bop; category: for folders of one JSON a photo
-    without a schema. Raises DataError when the source cannot be read or the target exists."""
+    """Returns the number of images. object_: needed from and to bop; category: for folders of one JSON a
+    photo without a schema. Raises DataError when the source cannot be read or the target exists."""
     if target.exists():
         raise DataError(f"{target} exists already; choose another folder")
     part = target.with_name(f".{target.name}.part")
@@ -27,7 +27,7 @@ def convert(source: Path, target: Path, to: str, object_: str | None, category: 
             bop.write(source, object_, part)
             count = sum(1 for _ in (part / "rgb").iterdir())
         else:
-            dataset, root = read(source, category)
+            dataset, root = read(source, category, object_)
             write = {"coco": _write_coco, "yolo-pose": yolo_pose.write, "shapes": shapes.write}[to]
             write(dataset, root, part)
             count = len(dataset.images)
@@ -37,7 +37,9 @@ def convert(source: Path, target: Path, to: str, object_: str | None, category: 
     return count
 
 
-def read(source: Path, category: Category | None) -> tuple[KeypointDataset, Path]:
+def read(
+    source: Path, category: Category | None = None, object_: str | None = None
+) -> tuple[KeypointDataset, Path]:
     """The labels at `source`, whichever format they are in, and the folder that file names start from."""
     if source.is_file():
         return read_coco(source), source.parent
@@ -45,6 +47,10 @@ def read(source: Path, category: Category | None) -> tuple[KeypointDataset, Path
         return read_coco(source / ANNOTATIONS), source
     if (source / yolo_pose.DATA).is_file():
         return yolo_pose.read(source), source
+    if (source / bop.TRUTH).is_file():
+        if object_ is None:
+            raise DataError(f"{source}: poses become keypoints of an object: name it with --object")
+        return bop.read_keypoints(source, object_), source
     if source.is_dir():
         return shapes.read(source, category), source
     raise DataError(f"{source}: no such file or folder")

@@ -18,10 +18,16 @@ FALLBACK_RATE = 25.0
 
 @dataclass(frozen=True)
 class Film:
-    """A video file or a camera. frames: 0 where the number is not known. rate: pictures a second."""
+    """A video file, by its path, or a camera, by its number."""
 
     name: str
     source: str | int
+
+
+@dataclass(frozen=True)
+class FilmSize:
+    """frames: 0 where the number is not known. rate: pictures a second."""
+
     frames: int
     rate: float
 
@@ -35,7 +41,7 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Path], list[Film]]:
     films: list[Film] = []
     for text in given:
         if text.isdecimal():
-            films.append(_film(f"camera{text}", int(text)))
+            films.append(Film(f"camera{text}", int(text)))
             continue
         path = Path(text)
         chosen = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
@@ -50,7 +56,7 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Path], list[Film]]:
                 "or a camera's number"
             )
         photos += images
-        films += [_film(p.stem, str(p)) for p in videos]
+        films += [Film(p.stem, str(p)) for p in videos]
     return photos, films
 
 
@@ -67,14 +73,14 @@ def read_frames(film: Film) -> Iterator[NDArray[np.uint8]]:
         capture.release()
 
 
-def _film(name: str, source: str | int) -> Film:
-    capture = cv2.VideoCapture(source)
+def film_size(film: Film) -> FilmSize:
+    """Raises DataError when the film cannot be opened."""
+    capture = cv2.VideoCapture(film.source)
     try:
         if not capture.isOpened():
-            raise DataError(
-                f"{source}: cannot be opened as a {'video' if isinstance(source, str) else 'camera'}"
-            )
-        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if isinstance(source, str) else 0
-        return Film(name, source, max(0, frames), capture.get(cv2.CAP_PROP_FPS) or FALLBACK_RATE)
+            kind = "video" if isinstance(film.source, str) else "camera"
+            raise DataError(f"{film.source}: cannot be opened as a {kind}")
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if isinstance(film.source, str) else 0
+        return FilmSize(max(0, frames), capture.get(cv2.CAP_PROP_FPS) or FALLBACK_RATE)
     finally:
         capture.release()

@@ -21,7 +21,7 @@ from synth.files import write_text
 from synth.progress import track
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE
 from train.datasets import read_image
-from train.inputs import Film, read_frames
+from train.inputs import Film, film_size, read_frames
 from train.predict import Detector
 from train.runtime import Detection
 
@@ -47,7 +47,7 @@ def predict_files(
     frames: int | None = None,
     overlays: bool = True,
 ) -> Summary:
-    """Writes `out` (see above); pictures that cannot be read are left out and named in the summary.
+    """Writes `out` (see above); pictures and films that cannot be read are left out and named in the summary.
 
     keypoint_score: keypoints below it are not drawn and carry v = 1. frames: of a film, at most.
     What was done is written also when the run is interrupted.
@@ -65,8 +65,12 @@ def predict_files(
             drawn = writer.add(str(path), rgb)
             if overlays:
                 write_image(out / OVERLAYS / names[path], drawn)
-        for film in films:
-            _predict_film(writer, film, out, frames, overlays)
+        for film, name in zip(films, distinct([film.name for film in films]), strict=True):
+            target = out / OVERLAYS / f"{name}.mp4" if overlays else None
+            try:
+                _predict_film(writer, film, target, frames)
+            except DataError as error:
+                failed[str(film.source)] = str(error)
     finally:
         writer.close()
     return Summary(len(writer.images), len(writer.results), failed)
@@ -74,36 +78,40 @@ def predict_files(
 
 def overlay_names(photos: Sequence[Path]) -> dict[Path, str]:
     """A file name of its own for each photo, also where photos of different folders are called alike."""
-    taken: set[str] = set()
-    names = {}
-    for path in photos:
-        name, count = f"{path.stem}.jpg", 1
-        while name in taken:
+    stems = distinct([path.stem for path in photos])
+    return {path: f"{stem}.jpg" for path, stem in zip(photos, stems, strict=True)}
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names; a number is put behind those that came before."""
+    taken: dict[str, None] = {}
+    for name in names:
+        chosen, count = name, 1
+        while chosen in taken:
             count += 1
-            name = f"{path.stem}_{count}.jpg"
-        taken.add(name)
-        names[path] = name
-    return names
+            chosen = f"{name}_{count}"
+        taken[chosen] = None
+    return list(taken)
 
 
-def _predict_film(writer: "_Writer", film: Film, out: Path, frames: int | None, overlays: bool) -> None:
-    total = min(film.frames, frames) if frames and film.frames else frames or film.frames
+def _predict_film(writer: "_Writer", film: Film, target: Path | None, frames: int | None) -> None:
+    size = film_size(film)
+    total = min(size.frames, frames) if frames and size.frames else frames or size.frames
     video: cv2.VideoWriter | None = None
-    target = out / OVERLAYS / f"{film.name}.mp4"
-    part = target.with_name(f".{target.name}.part.mp4")
+    part = target.with_name(f".{target.name}.part.mp4") if target is not None else None
     try:
         for number, rgb in enumerate(track(read_frames(film), total, film.name)):
             if frames is not None and number >= frames:
                 break
             drawn = writer.add(f"{film.source}#{number}", rgb)
-            if overlays:
+            if part is not None:
                 if video is None:
                     part.parent.mkdir(parents=True, exist_ok=True)
-                    size = drawn.shape[1], drawn.shape[0]
-                    video = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), film.rate, size)
+                    shape = drawn.shape[1], drawn.shape[0]
+                    video = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), size.rate, shape)
                 video.write(np.ascontiguousarray(drawn[:, :, ::-1]))
     finally:
-        if video is not None:
+        if video is not None and part is not None and target is not None:
             video.release()
             part.replace(target)
 

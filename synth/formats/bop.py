@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from synth.assets import load_object
-from synth.coco import read_json
+from synth.coco import Annotation, Category, ImageLabels, KeypointDataset, read_json
 from synth.errors import DataError
-from synth.formats.images import place
+from synth.formats.images import beside, image_size, place
 from synth.generate import SCENES, image_name, read_log
-from synth.geometry import from_opencv, rigid, to_opencv
-from synth.types import Array
+from synth.geometry import from_opencv, inverse, project, rigid, to_opencv
+from synth.types import NOT_LABELLED, VISIBLE, Array, Camera, ObjectAsset
 
 MM = 1000.0
 CAMERA, TRUTH, INFO, MODELS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json", "models_info.json"
@@ -89,6 +89,60 @@ def read(folder: Path) -> Iterator[PoseLabel]:
                 yield PoseLabel(int(image), int(row["obj_id"]), K, rigid(R, t))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where}: malformed: {error!r}") from error
+
+
+def read_keypoints(folder: Path, object_: str) -> KeypointDataset:
+    """Keypoints of the object in a BOP scene, whose obj_id is its category_id: its points through the poses.
+
+    v = 2 in the image, also where something hides them (a scene tells no occluder), else 0. Boxes are
+    bbox_visib of scene_gt_info.json, or the mesh's hull without it. File names relative to `folder`.
+    """
+    asset = load_object(object_)
+    category = Category(asset.category_id, asset.name, asset.schema)
+    infos = read_json(folder / INFO) if (folder / INFO).is_file() else None
+    poses: dict[int, list[tuple[int, PoseLabel]]] = {int(n): [] for n in read_json(folder / TRUTH)}
+    for pose in read(folder):
+        poses[pose.image].append((len(poses[pose.image]), pose))
+    images = []
+    for index, labels in sorted(poses.items()):
+        picture = beside(Path(f"{index:06d}"), folder / "rgb")
+        width, height = image_size(picture)
+        annotations = []
+        for row, pose in labels:
+            if pose.object_id != asset.category_id:
+                continue
+            camera = Camera(width, height, pose.K, inverse(pose.T_camera_from_object))
+            info = _visible(infos, index, row, f"{folder / INFO}: image {index}")
+            annotations.append(_keypoints(camera, asset, info))
+        name = picture.relative_to(folder).as_posix()
+        images.append(ImageLabels(index + 1, name, width, height, tuple(annotations)))
+    return KeypointDataset((category,), tuple(images))
+
+
+def _visible(infos: Any, image: int, row: int, where: str) -> tuple[Array, float] | None:
+    """The box (4,) xyxy and the visible share of the row-th object, None without scene_gt_info.json."""
+    if infos is None:
+        return None
+    try:
+        info = infos[str(image)][row]
+        x, y, w, h = (float(c) for c in info["bbox_visib"])
+        return np.array([x, y, x + w, y + h]), float(info.get("visib_fract", 1.0))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{where}: malformed: {error!r}") from error
+
+
+def _keypoints(camera: Camera, asset: ObjectAsset, info: tuple[Array, float] | None) -> Annotation:
+    """camera: its world is the object's frame."""
+    uv, depth = project(camera, asset.keypoints_m)
+    inside = (depth > 0) & (uv >= 0).all(axis=1) & (uv < [camera.width_px, camera.height_px]).all(axis=1)
+    points = np.column_stack([uv, np.where(inside, VISIBLE, NOT_LABELLED)]) * inside[:, None]
+    if info is None:
+        hull, _ = project(camera, asset.hulls[0])
+        limits = np.array([camera.width_px, camera.height_px], dtype=np.float64)
+        info = np.concatenate([hull.min(0).clip(0, limits), hull.max(0).clip(0, limits)]), 1.0
+    box, share = info
+    area = float(np.prod(box[2:] - box[:2]))
+    return Annotation(asset.category_id, box, points, area, visible_fraction=share)
 
 
 def _check(row: dict[str, Any], where: str) -> None:

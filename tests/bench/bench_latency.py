@@ -3,8 +3,9 @@
     python -m tests.bench.bench_latency WEIGHTS --real PHOTOS --int8 SYNTH --repeats 3
 
 From the decoded photo to detections, one photo at a time, all at the same input size; networks take turns
-photo by photo. The stock keypointrcnn_resnet50_fpn has random weights and its default thresholds: it finds
-next to nothing, which spares it its keypoint head.
+photo by photo. Below the table: how far the ONNX file's answers lie from PyTorch's, at most. The stock
+keypointrcnn_resnet50_fpn has random weights and its default thresholds: it finds next to nothing, which
+spares it its keypoint head.
 """
 
 import argparse
@@ -57,10 +58,24 @@ def found(detections: Sequence[Detection], num_keypoints: int) -> Found:
     )
 
 
+def parity(ours: Sequence[Found], theirs: Sequence[Found]) -> str:
+    same = [len(a.boxes) == len(b.boxes) for a, b in zip(ours, theirs, strict=True)]
+    pairs = [pair for pair, s in zip(zip(ours, theirs, strict=True), same, strict=True) if s]
+    box = max((float(np.abs(a.boxes - b.boxes).max()) for a, b in pairs if len(a.boxes)), default=0.0)
+    point = max(
+        (float(np.abs(a.keypoints - b.keypoints).max()) for a, b in pairs if len(a.boxes)), default=0.0
+    )
+    total = sum(len(a.boxes) for a in ours)
+    return (
+        f"ONNX Runtime and PyTorch: the same number of detections in {sum(same)} of {len(ours)} photos "
+        f"({total} in all); boxes differ by at most {box:.3f} px, keypoints by {point:.3f} px"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--real", type=Path, nargs="+", required=True)
     parser.add_argument("--int8", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
@@ -79,7 +94,7 @@ def main() -> None:
         "ours, ONNX Runtime": whole,
         "ours, ONNX Runtime, int8": OnnxDetector.load(folder / "int8.onnx"),
     }
-    samples = read_samples(chosen.real, category)
+    samples = [sample for folder in chosen.real for sample in read_samples(folder, category)]
     photos = [read_image(sample.image_path) for sample in samples]
     times: dict[str, list[float]] = {name: [] for name in runners}
     answers: dict[str, list[Found]] = {name: [] for name in runners}
@@ -102,6 +117,7 @@ def main() -> None:
             scores = evaluate(truths, answers[name], [category])
             row += f"   keypoint AP {scores['keypoints']['ap']:.3f}  PCK@0.05 {scores['pck']['0.05']:.3f}"
         print(row)
+    print(parity(answers["ours, PyTorch"], answers["ours, ONNX Runtime"]))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_round_trips_keep_names_visibility_and_coordinates(
     rng, root = np.random.default_rng(seed), tmp_path_factory.mktemp("trip")
     source = folder_of(root / "source", [[annotation(rng) for _ in range(n)] for n in counts])
     assert run(source, root / "there", "--to", to).exit_code == 0
-    same_labels(read_coco(source / "annotations.json"), read(root / "there", None)[0])
+    same_labels(read_coco(source / "annotations.json"), read(root / "there")[0])
     assert run(root / "there", root / "back", "--to", "coco").exit_code == 0
     same_labels(read_coco(source / "annotations.json"), read_coco(root / "back" / "annotations.json"))
     pictures = sorted((root / "back" / "images").iterdir())
@@ -113,6 +113,29 @@ def test_bop_files_hold_the_poses_in_millimetres(boards: Path, tmp_path: Path) -
     assert (tmp_path / "bop" / "rgb" / "000002.jpg").is_file()
     models = json.loads((tmp_path / "bop" / "models_info.json").read_text())
     assert 200 < models["1"]["size_x"] < 500
+
+
+@pytest.mark.parametrize("with_info", [True, False])
+def test_bop_poses_become_the_keypoints_they_came_from(boards: Path, tmp_path: Path, with_info: bool) -> None:
+    run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard")
+    if not with_info:
+        (tmp_path / "bop" / "scene_gt_info.json").unlink()
+    done = run(tmp_path / "bop", tmp_path / "coco", "--to", "coco", "--object", "chessboard")
+    assert done.exit_code == 0, done.output
+    before = read_coco(boards / "annotations.json")
+    after = read_coco(tmp_path / "coco" / "annotations.json")
+    assert after.categories == before.categories
+    for old, new in zip(before.images, after.images, strict=True):
+        for a, b in zip(old.annotations, new.annotations, strict=True):
+            seen = a.keypoints[:, 2] > 0
+            assert b.keypoints[seen, :2] == pytest.approx(a.keypoints[seen, :2], abs=2e-3)
+            assert (b.keypoints[:, 2] == np.where(seen, 2, 0)).all()
+            points = b.keypoints[seen, :2]
+            assert (points >= b.box_xyxy[:2] - 1).all()
+            assert (points <= b.box_xyxy[2:] + 1).all()
+            if with_info:
+                assert b.box_xyxy == pytest.approx(a.box_xyxy, abs=0.01)
+    assert "--object" in run(tmp_path / "bop", tmp_path / "other", "--to", "coco").output
 
 
 def test_rendered_sets_load_unmodified_in_supervision(boards: Path, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from train import predict
 from train.checkpoint import describe, write_snapshot
 from train.cli import main
 from train.config import TrainConfig
-from train.inputs import find_inputs
+from train.inputs import film_size, find_inputs
 from train.model import build_model
 from train.predict import Detector, Settings
-from train.predict_files import overlay_names
+from train.predict_files import distinct, overlay_names
 from train.setup import object_category
 
 Maker = Callable[..., Any]
@@ -112,13 +112,26 @@ def test_globs_and_numbers_are_inputs(photos: Path) -> None:
     assert [p.name for p in find_inputs([f"{photos}/*2.jpg"])[0]] == ["p2.jpg"]
     with pytest.raises(DataError, match="no image or video"):
         find_inputs([str(photos / "*.txt")])
+    (film,) = find_inputs(["99"])[1]
     with pytest.raises(DataError, match="99: cannot be opened as a camera"):
-        find_inputs(["99"])
+        film_size(film)
+
+
+def test_a_broken_video_is_named_and_left_out(weights: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "film.mp4").write_bytes(bytes(1000))
+    done = invoke(weights, photos, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "film.mp4: cannot be opened as a video" in done.output
+    assert len(rows(tmp_path / "out")) == 3
 
 
 def test_photos_of_one_name_keep_their_own_overlays() -> None:
     names = overlay_names([Path("a/x.jpg"), Path("b/x.jpg"), Path("b/x_2.jpg")])
     assert len(set(names.values())) == 3
+
+
+def test_films_of_one_name_keep_their_own_overlays() -> None:
+    assert distinct(["film", "film", "film_2", "other"]) == ["film", "film_2", "film_2_2", "other"]
 
 
 def test_settings_rule_what_is_found(weights: Path, draw: Maker) -> None:
