@@ -16,6 +16,7 @@ TRAIN_MAY_IMPORT = {
     "synth.config",
     "synth.draw",
     "synth.errors",
+    "synth.faults",
     "synth.fetch",
     "synth.files",
     "synth.formats.images",
@@ -26,6 +27,7 @@ TRAIN_MAY_IMPORT = {
     "synth.sample",
     "synth.scene_json",
     "synth.types",
+    "synth.validate",
     "synth.yaml",
 }
 SYNTH_NEVER_IMPORTS = {"timm", "torch", "torchvision", "train"}
