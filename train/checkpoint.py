@@ -42,8 +42,8 @@ class Meta:
     """What the weights are for and where they come from.
 
     categories: in the order of their labels, which count from 1. keypoints_m: of each, in its object frame,
-    where known. data: annotation source -> SHA-256 of its labels. calibration: of keypoint confidences,
-    fitted on the validation images.
+    where known. data: annotation source -> SHA-256 of its labels. calibration: of each one's keypoint
+    confidences, fitted on the validation images.
     """
 
     config: TrainConfig
@@ -52,7 +52,7 @@ class Meta:
     step: int
     score: float | None
     data: dict[str, str]
-    calibration: Calibration = UNCALIBRATED
+    calibration: tuple[Calibration, ...]
 
 
 def describe(
@@ -62,7 +62,8 @@ def describe(
     data: dict[str, str],
     step: int = 0,
 ) -> Meta:
-    return Meta(config, tuple(categories), tuple(map(_points, keypoints_m)), step, None, data)
+    points, untouched = tuple(map(_points, keypoints_m)), (UNCALIBRATED,) * len(categories)
+    return Meta(config, tuple(categories), points, step, None, data, untouched)
 
 
 def _points(rows: Any) -> Points | None:
@@ -126,6 +127,8 @@ def read_meta(folder: Path) -> Meta:
                 f"{where}: format {raw['format']}, expected {FORMAT}; it was written by another version of "
                 "Meshmark, train again"
             )
+        if not len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
+            raise DataError(f"{where}: objects, keypoints_m and calibration are not equally many")
         return Meta(
             config=parse_config(raw["config"], where),
             categories=tuple(category_from_json(entry, where) for entry in raw["objects"]),
@@ -133,17 +136,12 @@ def read_meta(folder: Path) -> Meta:
             step=int(raw["step"]),
             score=raw["score"],
             data=dict(raw["data"]),
-            calibration=_calibration(raw["calibration"]),
+            calibration=tuple((float(slope), float(offset)) for slope, offset in raw["calibration"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
-
-
-def _calibration(raw: Any) -> Calibration:
-    slope, offset = raw
-    return float(slope), float(offset)
 
 
 def provenance(folder: Path) -> list[tuple[str, str]]:
@@ -171,7 +169,7 @@ def load_model(folder: Path) -> tuple[KeypointDetector, Meta]:
     meta = read_meta(folder)
     model = network_for(meta, vendor=False)
     load_weights(model, read_tensors(folder / MODEL), str(folder / MODEL))
-    model.calibration = meta.calibration
+    model.calibration = torch.tensor(meta.calibration)
     return model.eval(), meta
 
 

@@ -50,11 +50,11 @@ from train.datasets import Sample
 from train.evaluate import detect
 from train.metrics import evaluate, truth_of
 from train.mix import ENDLESS, MixedBatchSampler
-from train.model import UNCALIBRATED, Calibration, KeypointDetector, parameter_groups, with_keypoints
+from train.model import Calibration, KeypointDetector, parameter_groups, with_keypoints
 from train.online import OnlineImages
 from train.predict import Detector
 from train.processes import Processes, join_processes
-from train.reliability import fit_calibration, scored_keypoints
+from train.reliability import fit_calibrations
 from train.report import write_curves
 from train.suspicion import suspicion
 from train.transforms import TrainingImages
@@ -262,7 +262,7 @@ class Run:
                 _write_scalars(writer, "train", row)
                 sums = {}
         rate = (now.step - start_step) / max(time.monotonic() - start_time, 1e-9)
-        scores, calibration = self._validate() if self.processes.leads else ({}, UNCALIBRATED)
+        scores, calibration = self._validate() if self.processes.leads else ({}, ())
         now.seconds = self.processes.from_leader(time.monotonic() - began)
         share = run_progress(schedule, now.step, now.seconds)
         if self.processes.leads:
@@ -335,7 +335,7 @@ class Run:
                 f"{suspicion(self.meta.data)}"
             )
 
-    def _validate(self) -> tuple[dict[str, float], Calibration]:
+    def _validate(self) -> tuple[dict[str, float], tuple[Calibration, ...]]:
         detector = Detector(self.model, self.meta.categories, self.config.model.long_side_px, self.device)
         samples = self.data.validation
         if self.average is None:
@@ -351,9 +351,9 @@ class Run:
             "PCK@0.05": result["pck"]["0.05"] or 0.0,
             "PCK@0.10": result["pck"]["0.10"] or 0.0,
         }
-        return scores, fit_calibration(*scored_keypoints(truths, founds))
+        return scores, fit_calibrations(truths, founds, len(self.meta.categories))
 
-    def _save(self, scores: dict[str, float], calibration: Calibration) -> None:
+    def _save(self, scores: dict[str, float], calibration: tuple[Calibration, ...]) -> None:
         now = self.progress
         now.epochs_log.append({"step": float(now.step), **scores})
         score = scores["keypoint AP"]

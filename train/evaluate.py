@@ -61,13 +61,12 @@ def evaluate_photos(
     result["confidence_95"]["keypoint_ap"] = interval(draws)
     write_sheets(out, samples, founds, categories)
     folder = snapshot_folder(weights)
-    meta = read_meta(folder)
-    result["calibration_error"] = {
-        "before": reliability(truths, uncalibrated(founds, meta.calibration)).error,
-        "after": reliability(truths, founds).error,
-    }
+    before = reliability(truths, uncalibrated(founds, detector.calibration))
+    after = reliability(truths, founds)
+    result["calibration_error"] = {"before": before.error, "after": after.error}
     used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
-    write_report(out / "report.html", result, samples, founds, categories, meta, used)
+    meta = read_meta(folder)
+    write_report(out / "report.html", result, samples, founds, categories, (before, after), meta, used)
     write_text(out / "eval.json", json.dumps(result, indent=1))
     return result
 

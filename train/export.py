@@ -72,7 +72,7 @@ class OneImage(nn.Module):
         )
         keypoints, keypoint_scores = decode_heatmaps(maps, regions)
         real = torch.where(scores >= 0)[0]
-        sure = calibrated(keypoint_scores[real], model.calibration)
+        sure = calibrated(keypoint_scores, model.calibration[labels - 1])[real]
         return boxes[real], scores[real], labels[real], keypoints[real, :, :2], sure
 
 

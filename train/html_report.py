@@ -23,7 +23,7 @@ from train.checkpoint import Meta
 from train.datasets import Sample, read_image
 from train.draw import draw_categories
 from train.metrics import Errors, Found, Truth, keypoint_errors, match, pck, truth_of
-from train.reliability import Reliability, reliability, uncalibrated
+from train.reliability import Reliability
 
 CASES = 24
 CASE_PX = 320
@@ -40,10 +40,14 @@ def write_report(
     samples: Sequence[Sample],
     founds: Sequence[Found],
     categories: Sequence[Category],
+    reliable: tuple[Reliability, Reliability],
     meta: Meta,
     used: Sequence[tuple[str, str]],
 ) -> None:
-    """result: of metrics.evaluate with `object` and `data`. used: name and value of weights and data."""
+    """result: of metrics.evaluate with `object` and `data`. reliable: before calibration and after.
+
+    used: name and value of weights and data.
+    """
     truths = [truth_of(sample) for sample in samples]
     errors = keypoint_errors(truths, founds)
     shares = np.where(np.isfinite(errors.error_px), errors.error_px / errors.side_px, np.inf)
@@ -54,11 +58,7 @@ def write_report(
         result=result,
         cards=_cards(result),
         gap=_gap(result, meta),
-        plots=_plots(
-            shares,
-            reliability(truths, uncalibrated(founds, meta.calibration)),
-            reliability(truths, founds),
-        ),
+        plots=_plots(shares, *reliable),
         tables=[
             *([_by_object(result)] if result["by_object"] else []),
             _by_keypoint(result),

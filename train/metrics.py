@@ -315,9 +315,10 @@ def _precision(bbox: Precision, keypoints: Precision) -> dict[str, dict[str, flo
 def _counts(truths: Sequence[Truth], founds: Sequence[Found], labels: Sequence[int]) -> dict[str, int]:
     counts = {"n_objects": 0, "n_found": 0}
     for truth, found in zip(truths, founds, strict=True):
-        counted = ~truth.iscrowd & np.isin(truth.labels, labels)
-        counts["n_objects"] += int(counted.sum())
-        counts["n_found"] += sum(match(truth, found)[i] is not None for i in np.flatnonzero(counted))
+        counted = np.flatnonzero(~truth.iscrowd & np.isin(truth.labels, labels))
+        matched = match(truth, found)
+        counts["n_objects"] += len(counted)
+        counts["n_found"] += sum(matched[i] is not None for i in counted)
     return counts
 
 

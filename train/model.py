@@ -117,12 +117,12 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
 
     keypoint_regions: regions an image gives the keypoint head in a training step, at most.
     keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's.
-    calibration: from the heatmaps' confidence to the probability that a keypoint is right.
+    calibration: (categories, 2), see `calibrated`.
     """
 
     keypoint_regions: int
     keypoint_reach: float
-    calibration: Calibration
+    calibration: Tensor
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """images: (3, H, W) float in [0, 1] each. targets: as of transforms.TrainingImages.
@@ -197,7 +197,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
                     "scores": s,
                     "labels": c,
                     "keypoints": keypoints,
-                    "keypoints_scores": calibrated(keypoint_scores, self.calibration),
+                    "keypoints_scores": calibrated(keypoint_scores, self.calibration[c - 1]),
                 }
             )
         return result
@@ -312,9 +312,12 @@ def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Ten
     return torch.cat((xy, torch.ones_like(xy[..., :1])), dim=2), mass
 
 
-def calibrated(confidence: Tensor, calibration: Calibration) -> Tensor:
-    """The logistic function of slope * logit(confidence) + offset (Platt, 1999). confidence: in [0, 1]."""
-    slope, offset = calibration
+def calibrated(confidence: Tensor, calibration: Tensor) -> Tensor:
+    """How likely a keypoint is right: logistic function of slope * logit(confidence) + offset (Platt, 1999).
+
+    confidence: (N, K) in [0, 1]. calibration: (N, 2) slope and offset.
+    """
+    slope, offset = calibration[:, :1], calibration[:, 1:]
     p = confidence.clamp(EPSILON, 1 - EPSILON)
     return torch.sigmoid(slope * torch.log(p / (1 - p)) + offset)
 
@@ -341,6 +344,8 @@ def build_model(
             if isinstance(module, FrozenBatchNormAct2d):
                 module.eps = 0.0
     model.backbone.body.to(memory_format=torch.channels_last)
+    uncalibrated = torch.tensor([UNCALIBRATED] * (num_classes - 1))
+    model.register_buffer("calibration", uncalibrated, persistent=False)
     return model
 
 
@@ -383,7 +388,6 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
     )
     mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
-    model.calibration = UNCALIBRATED
     for part in (model.rpn, model.roi_heads):
         sampler = part.fg_bg_sampler
         part.fg_bg_sampler = RegionSampler(sampler.batch_size_per_image, sampler.positive_fraction)

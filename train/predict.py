@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from synth.coco import Category
 from synth.errors import ConfigError
+from synth.types import Array
 from train.checkpoint import label_of, load_model
 from train.metrics import Found
 from train.model import KeypointDetector
@@ -98,6 +99,11 @@ class Detector:
         """
         self._labels = self._labels[[label_of(self.categories, category, where) - 1 for category in wanted]]
         self.categories = tuple(wanted)
+
+    @property
+    def calibration(self) -> Array:
+        """(categories, 2): what the keypoints' confidences went through, see model.calibrated."""
+        return self._model.calibration.cpu().numpy().astype(np.float64)[self._labels - 1]
 
     def found(self, rgb: NDArray[np.uint8]) -> Found:
         """The same detections as arrays, for metrics."""

@@ -143,9 +143,9 @@ def test_calibration_is_part_of_the_snapshot_and_of_what_it_detects(
     rgb = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
     settings = Settings(score=0.0)
     plain = Detector.load(snapshot, settings=settings)(rgb)[0].keypoint_scores
-    meta = replace(read_meta(snapshot), calibration=(0.5, 2.0))
+    meta = replace(read_meta(snapshot), calibration=((0.5, 2.0),))
     write_snapshot(snapshot, meta, checkpoint.read_tensors(snapshot / "model.safetensors"))
-    assert read_meta(snapshot).calibration == (0.5, 2.0)
+    assert read_meta(snapshot).calibration == ((0.5, 2.0),)
     sure = Detector.load(snapshot, settings=settings)(rgb)[0].keypoint_scores
     np.testing.assert_allclose(sure, expit(0.5 * logit(plain) + 2.0), rtol=1e-4)
 

@@ -45,7 +45,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = config.model_copy(update={"model": model_config})
     torch.manual_seed(1)
     model = build_model(model_config, 2, 2, vendor=False)
-    meta = replace(describe(config, [BUG], [np.array(POINTS)], {}), calibration=(0.7, 0.4))
+    meta = replace(describe(config, [BUG], [np.array(POINTS)], {}), calibration=((0.7, 0.4),))
     write_snapshot(folder / "best", meta, model.state_dict())
     return folder
 

@@ -16,6 +16,7 @@ from train.evaluate import evaluate_photos
 from train.html_report import write_report
 from train.metrics import Found, ap_draws, evaluate, interval, truth_of
 from train.model import build_model
+from train.reliability import reliability
 
 Maker = Callable[..., Path]
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -54,7 +55,8 @@ def page(samples: tuple[Sample, ...], category: Category, tiny_config: TrainConf
     meta = replace(describe(tiny_config, [category], [None], {}), score=0.987, step=7)
     path = tmp_path / "out" / "report.html"
     used = [("weights", "<script>alert(1)</script>")]
-    write_report(path, result, samples, founds, [category], meta, used)
+    reliable = reliability(truths, founds)
+    write_report(path, result, samples, founds, [category], (reliable, reliable), meta, used)
     return path
 
 

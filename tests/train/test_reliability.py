@@ -76,17 +76,18 @@ def test_calibrated_confidences_are_nearer_to_the_line_and_can_be_turned_back(
 ) -> None:
     scores, right = drawn(4000, 0.5, -1.0)
     calibration = fit_calibration(scores, right)
-    after = calibrated(torch.tensor(scores), calibration).numpy()
+    after = calibrated(torch.tensor(scores)[None], torch.tensor([calibration]))[0].numpy()
     assert abs(after.mean() - right.mean()) < 0.01 < 0.1 < abs(scores.mean() - right.mean())
     n = len(samples[1].boxes)
     found = Found(
         samples[1].boxes, np.ones(n), samples[1].labels, np.zeros((n, 2, 2)), after[: 2 * n].reshape(n, 2)
     )
-    (before,) = uncalibrated([found], calibration)
+    (before,) = uncalibrated([found], np.array([calibration]))
     assert before.keypoint_scores is not None
     np.testing.assert_allclose(before.keypoint_scores.ravel(), scores[: 2 * n], rtol=1e-6)
 
 
 def test_uncalibrated_confidences_stay_as_they_are() -> None:
     scores = torch.tensor([0.0, 0.2, 0.97, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(calibrated(scores, UNCALIBRATED), scores, rtol=0, atol=1e-5)
+    same = calibrated(scores[None], torch.tensor([UNCALIBRATED]))[0]
+    torch.testing.assert_close(same, scores, rtol=0, atol=1e-5)

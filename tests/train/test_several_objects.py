@@ -90,6 +90,7 @@ def untrained(tmp_path: Path, tiny_config: TrainConfig) -> Path:
         tiny_config, {"model": {"weights": "none", "score_threshold": 0.05, "detections": 200}}, "x"
     )
     meta = describe(config, BOTH, (None, np.zeros((3, 3))), {})
+    meta = replace(meta, calibration=((1.0, 0.5), (0.5, -1.0)))
     torch.manual_seed(2)
     write_snapshot(tmp_path / "run" / "best", meta, network_for(meta, vendor=False).state_dict())
     return tmp_path / "run"
