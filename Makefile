@@ -5,9 +5,11 @@ SHELL := /bin/bash
 
 OBJECT_GIVEN := $(OBJECT)
 OBJECT ?= chessboard
+empty :=
+space := $(empty) $(empty)
 NAME := $(notdir $(patsubst %/,%,$(OBJECT)))
-RUNS := runs/$(NAME)
-SYNTH ?= $(RUNS)/synth
+RUNS := runs/$(subst $(space),+,$(NAME))
+SYNTH ?= $(foreach name,$(NAME),runs/$(name)/synth)
 WEIGHTS ?= $(RUNS)/train/best
 meshmark := .venv/bin/meshmark
 # $(call opt,seed,$(SEED)) is `--seed 7` when SEED=7 and nothing when SEED is unset.
@@ -40,11 +42,11 @@ preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
 validate: setup ## Say what is wrong in a COCO-keypoints folder [SYNTH=folder OBJECT=]
 	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))
 
-train: setup ## Train Keypoint R-CNN [OBJECT= SYNTH=folders|online REAL= REAL_FRACTION= VAL= PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
-	$(meshmark) train --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
+train: setup ## Train Keypoint R-CNN [OBJECT=one or more SYNTH=folders|online REAL= REAL_FRACTION= VAL= INIT=snapshot PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
+	$(meshmark) train $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,init,$(INIT)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
 
 eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]
-	$(meshmark) eval '$(WEIGHTS)' --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))
+	$(meshmark) eval '$(WEIGHTS)' $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))
 
 sweep: setup ## Learning curve over labelled photos [OBJECT= SYNTH= REAL=train photos TEST=photos COUNTS=0,5,10,25,all SEEDS= STEPS= PRESET= OUT=]
 	$(meshmark) sweep --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/sweep)' --synth '$(SYNTH)' --real '$(REAL)' --test '$(TEST)' $(call opt,counts,$(COUNTS)) $(call opt,seeds,$(SEEDS)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,steps,$(STEPS)) $(call opt,preset,$(PRESET))

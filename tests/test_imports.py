@@ -17,6 +17,7 @@ TRAIN_MAY_IMPORT = {
     "synth.doctor",
     "synth.draw",
     "synth.errors",
+    "synth.faults",
     "synth.fetch",
     "synth.files",
     "synth.formats.images",
@@ -28,6 +29,7 @@ TRAIN_MAY_IMPORT = {
     "synth.scene_json",
     "synth.shards",
     "synth.types",
+    "synth.validate",
     "synth.yaml",
 }
 SYNTH_NEVER_IMPORTS = {"timm", "torch", "torchvision", "train"}

@@ -5,9 +5,11 @@ beside its place and swapped in whole, so a killed run leaves the old one or the
 """
 
 import json
+import logging
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -25,30 +27,47 @@ from synth.errors import DataError
 from synth.types import Array
 from train.config import TrainConfig, parse_config
 from train.datasets import annotation_files
-from train.model import KeypointDetector, build_model
+from train.model import UNCALIBRATED, Calibration, KeypointDetector, build_model
 
-FORMAT = 1
+log = logging.getLogger(__name__)
+
+FORMAT = 2
 MODEL, META, OPTIM, STATE = "model.safetensors", "meta.json", "optim.safetensors", "state.json"
-NUM_CLASSES = 2
+
+Points = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What the weights are for and where they come from. data: annotation source -> SHA-256 of its labels."""
+    """What the weights are for and where they come from.
+
+    categories: in the order of their labels, which count from 1. keypoints_m: of each, in its object frame,
+    where known. data: annotation source -> SHA-256 of its labels. calibration: of each one's keypoint
+    confidences, fitted on the validation images.
+    """
 
     config: TrainConfig
-    category: Category
-    keypoints_m: tuple[tuple[float, float, float], ...] | None
+    categories: tuple[Category, ...]
+    keypoints_m: tuple[Points | None, ...]
     step: int
     score: float | None
     data: dict[str, str]
+    calibration: tuple[Calibration, ...]
 
 
 def describe(
-    config: TrainConfig, category: Category, keypoints_m: Array | None, data: dict[str, str], step: int = 0
+    config: TrainConfig,
+    categories: Sequence[Category],
+    keypoints_m: Sequence[Array | None],
+    data: dict[str, str],
+    step: int = 0,
 ) -> Meta:
-    points = None if keypoints_m is None else tuple((float(x), float(y), float(z)) for x, y, z in keypoints_m)
-    return Meta(config, category, points, step, None, data)
+    points, untouched = tuple(map(_points, keypoints_m)), (UNCALIBRATED,) * len(categories)
+    return Meta(config, tuple(categories), points, step, None, data, untouched)
+
+
+def _points(rows: Any) -> Points | None:
+    return None if rows is None else tuple((float(x), float(y), float(z)) for x, y, z in rows)
 
 
 def labels_hash(path: Path) -> str:
@@ -57,6 +76,14 @@ def labels_hash(path: Path) -> str:
     for file in annotation_files(path):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of a snapshot's weights."""
+    try:
+        return sha256((folder / MODEL).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{folder / MODEL}: not readable: {error.strerror}") from error
 
 
 def write_snapshot(
@@ -96,14 +123,20 @@ def read_meta(folder: Path) -> Meta:
     raw = read_json(folder / META)
     try:
         if raw["format"] != FORMAT:
-            raise DataError(f"{where}: format {raw['format']}, expected {FORMAT}")
+            raise DataError(
+                f"{where}: format {raw['format']}, expected {FORMAT}; it was written by another version of "
+                "Meshmark, train again"
+            )
+        if not len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
+            raise DataError(f"{where}: objects, keypoints_m and calibration are not equally many")
         return Meta(
             config=parse_config(raw["config"], where),
-            category=category_from_json(raw["object"], where),
-            keypoints_m=None if raw["keypoints_m"] is None else tuple(map(tuple, raw["keypoints_m"])),
+            categories=tuple(category_from_json(entry, where) for entry in raw["objects"]),
+            keypoints_m=tuple(map(_points, raw["keypoints_m"])),
             step=int(raw["step"]),
             score=raw["score"],
             data=dict(raw["data"]),
+            calibration=tuple((float(slope), float(offset)) for slope, offset in raw["calibration"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
@@ -117,7 +150,7 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in raw.get("versions", {}).items())
     return [
         ("weights", str(folder)),
-        ("their SHA-256", sha256((folder / MODEL).read_bytes()).hexdigest()),
+        ("their SHA-256", weights_hash(folder)),
         ("trained", f"{raw.get('step')} steps, seed {raw.get('seed')}, commit {raw.get('commit')}"),
         ("with", versions),
         *((f"training labels {path}, SHA-256", digest) for path, digest in raw.get("data", {}).items()),
@@ -134,9 +167,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_model(folder: Path) -> tuple[KeypointDetector, Meta]:
     """The detector of a snapshot, in evaluation mode on the CPU."""
     meta = read_meta(folder)
-    model = build_model(meta.config.model, NUM_CLASSES, len(meta.category.schema), vendor=False)
+    model = network_for(meta, vendor=False)
     load_weights(model, read_tensors(folder / MODEL), str(folder / MODEL))
+    model.calibration = torch.tensor(meta.calibration)
     return model.eval(), meta
+
+
+def network_for(meta: Meta, vendor: bool) -> KeypointDetector:
+    """A network with a class for each category and the background, and the most keypoints of a category."""
+    most = max(len(category.schema) for category in meta.categories)
+    return build_model(meta.config.model, 1 + len(meta.categories), most, vendor)
 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
@@ -154,6 +194,25 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], where: str)
     model.load_state_dict(tensors)
 
 
+def warm_start(model: torch.nn.Module, folder: Path) -> None:
+    """Loads those tensors of another snapshot that fit in name and shape, and logs every one that does not.
+
+    Raises DataError for no snapshot, and if none fits.
+    """
+    objects = ", ".join(f"{c.name} (K = {len(c.schema)})" for c in read_meta(folder).categories)
+    tensors, own = read_tensors(folder / MODEL), model.state_dict()
+    fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise DataError(f"{folder}: none of its {len(tensors)} tensors fits the network")
+    for name in sorted(tensors.keys() - fitting.keys()):
+        place = f"the network has {tuple(own[name].shape)}" if name in own else "the network has none such"
+        log.info("%s: skipped %s %s, %s", folder, name, tuple(tensors[name].shape), place)
+    for name in sorted(own.keys() - tensors.keys()):
+        log.info("%s: lacks %s, left at its start", folder, name)
+    log.info("%s: %d of %d tensors loaded, trained on %s", folder, len(fitting), len(tensors), objects)
+    model.load_state_dict(fitting, strict=False)
+
+
 def check_object(weights: Category, wanted: Category, where: str) -> None:
     """Raises DataError if the weights' keypoints are not the object's, in count, name and order."""
     have, want = weights.schema.names, wanted.schema.names
@@ -162,6 +221,28 @@ def check_object(weights: Category, wanted: Category, where: str) -> None:
             f"{where}: the weights are for {weights.name} with K = {len(have)} [{', '.join(have)}], "
             f"{wanted.name} has K = {len(want)} [{', '.join(want)}]"
         )
+
+
+def check_objects(weights: Sequence[Category], wanted: Sequence[Category], where: str) -> None:
+    """Raises DataError if the weights are not for these objects in this order."""
+    have, want = ([category.name for category in some] for some in (weights, wanted))
+    if len(have) != len(want) or (len(have) > 1 and have != want):
+        raise DataError(f"{where}: the weights are for {', '.join(have)}, asked for {', '.join(want)}")
+    for own, other in zip(weights, wanted, strict=True):
+        check_object(own, other, where)
+
+
+def label_of(weights: Sequence[Category], wanted: Category, where: str) -> int:
+    """Which of the weights' categories the object is, counted from 1: the only one, or that of its name.
+
+    Raises DataError if there is none, or its keypoints are others.
+    """
+    names = [category.name for category in weights]
+    if len(weights) > 1 and wanted.name not in names:
+        raise DataError(f"{where}: the weights are for {', '.join(names)}, not for {wanted.name}")
+    at = names.index(wanted.name) if len(weights) > 1 else 0
+    check_object(weights[at], wanted, where)
+    return at + 1
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -185,14 +266,13 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _meta_to_json(meta: Meta) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "object": category_to_json(meta.category),
+        "objects": [category_to_json(category) for category in meta.categories],
         "keypoints_m": meta.keypoints_m,
-        "num_classes": NUM_CLASSES,
-        "num_keypoints": len(meta.category.schema),
         "step": meta.step,
         "score": meta.score,
         "seed": meta.config.seed,
         "data": meta.data,
+        "calibration": meta.calibration,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -1,6 +1,7 @@
 """The `meshmark` command: train and eval here, the rest from synth. torch is imported late."""
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -30,16 +31,33 @@ class Meshmark(click.Group):
             ctx.exit(INTERRUPTED)
 
 
+class Echo(logging.Handler):
+    """What the library logs, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
+
+
 @click.group(cls=Meshmark, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """From a mesh with named keypoints to a keypoint detector that works on real photos."""
+    log = logging.getLogger("train")
+    if not log.handlers:
+        log.setLevel(logging.INFO)
+        log.addHandler(Echo())
 
 
 existing = click.Path(path_type=Path)
 
 
 @main.command("train")
-@click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
+@click.option(
+    "--object",
+    "objects",
+    required=True,
+    multiple=True,
+    help="Name in assets/ or a path to an object's folder; repeatable, for one detector of several objects.",
+)
 @click.option(
     "--synth",
     "synthetic",
@@ -56,6 +74,7 @@ existing = click.Path(path_type=Path)
     help="Share of real images in every batch, 0 to 1; or 0,0.2,0.5: over stretches of the run.",
 )
 @click.option("--preset", default="auto", show_default=True, help="auto, cpu, gpu or a YAML file.")
+@click.option("--init", type=existing, help="Snapshot or run, also of another object, to start from.")
 @click.option("--out", type=existing, required=True, help="Folder for snapshots and curves.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--steps", type=int, help="Steps at most.")
@@ -64,7 +83,7 @@ existing = click.Path(path_type=Path)
 @click.option("--workers", type=int, help="Processes that load images.")
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def train_command(
-    object_: str,
+    objects: tuple[str, ...],
     synthetic: tuple[str, ...],
     synth_weights: str | None,
     config: str,
@@ -73,6 +92,7 @@ def train_command(
     validation: Path | None,
     real_fraction: str | None,
     preset: str,
+    init: Path | None,
     out: Path,
     resume: bool,
     steps: int | None,
@@ -89,7 +109,8 @@ def train_command(
     from synth.config import load_config as load_render_config
     from synth.generate import RenderJob
     from train.config import load_config, preset_path, with_changes
-    from train.setup import Sources, load_run, object_category
+    from train.predict import snapshot_folder
+    from train.setup import Sources, load_run, object_categories
 
     device = chosen_device(device)
     recipe = load_config(preset_path(preset, torch.cuda.is_available()))
@@ -107,7 +128,7 @@ def train_command(
         if len(synthetic) > 1:
             raise ConfigError("--synth: online stands alone, got other sets beside it")
         job_config = load_render_config(config)
-        online = RenderJob(object_, job_config, background_folder(backgrounds), recipe.seed)
+        online = RenderJob(objects[0], job_config, background_folder(backgrounds), recipe.seed)
     sources = Sources(
         () if online else tuple(map(Path, synthetic)),
         real,
@@ -115,12 +136,12 @@ def train_command(
         numbers("--synth-weights", synth_weights) if synth_weights else (),
         online,
         out / "validation",
+        init and snapshot_folder(init),
     )
-    category, keypoints_m = object_category(object_)
-    recipe, data, meta = load_run(recipe, category, keypoints_m, sources, real_fraction is not None)
+    recipe, data, meta = load_run(recipe, *object_categories(objects), sources, real_fraction is not None)
     from train.engine import train
 
-    result = train(recipe, data, meta, out, device, resume)
+    result = train(recipe, data, meta, out, device, resume, sources.init)
     click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
     click.echo(f"curves: {out / 'curves.png'}")
 
@@ -143,19 +164,21 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
 @main.command("eval")
 @click.argument("weights", type=existing)
 @click.option("--real", type=existing, required=True, help="Labelled photos: COCO file or a folder.")
-@click.option("--object", "object_", help="Object to check the weights against; by default their own.")
+@click.option(
+    "--object", "objects", multiple=True, help="To find, repeatable; by default all of the weights."
+)
 @click.option("--out", type=existing, required=True, help="Folder for eval.json and sheets.")
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
-def eval_command(weights: Path, real: Path, object_: str | None, out: Path, device: str | None) -> None:
+def eval_command(weights: Path, real: Path, objects: tuple[str, ...], out: Path, device: str | None) -> None:
     """Measure a trained detector (a run's folder or a snapshot) on labelled photos."""
     tune_cpu()
     from rich.console import Console
 
     from train.evaluate import evaluate_photos, print_table
-    from train.setup import object_category
+    from train.setup import object_categories
 
-    category = object_category(object_)[0] if object_ else None
-    result = evaluate_photos(weights, real, out, category, chosen_device(device))
+    categories, _ = object_categories(objects)
+    result = evaluate_photos(weights, real, out, categories, chosen_device(device))
     print_table(result, Console())
     click.echo(f"results: {out / 'report.html'}, {out / 'eval.json'}, {out / 'predictions.jpg'}")
 
@@ -326,7 +349,7 @@ def export_command(
     if int8 is not None and file_format != "onnx":
         raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
     meta = read_meta(snapshot_folder(weights))
-    samples = read_samples(int8, meta.category)[:int8_images] if int8 is not None else ()
+    samples = read_samples(int8, *meta.categories)[:int8_images] if int8 is not None else ()
     export(weights, out, file_format, Settings(score, nms, detections, size))
     click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     if int8 is not None:

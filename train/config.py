@@ -88,6 +88,7 @@ class OptimConfig(Section):
 
     Learning rates are for a batch of 4 and grow with the square root of the batch size.
     ema_decay: 0 keeps no average; otherwise the averaged weights are validated and saved as best.
+    accumulate: parts a process's share of the batch is divided into, one after another, for less memory.
     """
 
     backbone_lr: Annotated[float, Field(gt=0)] = 3e-4
@@ -96,6 +97,7 @@ class OptimConfig(Section):
     warmup_share: Share = 0.1
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    accumulate: Annotated[int, Field(ge=1)] = 1
 
 
 class AugmentConfig(Section):
@@ -140,7 +142,10 @@ class DataConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """A run ends at max_steps or max_minutes, whichever comes first; an epoch is one snapshot."""
+    """A run ends at max_steps or max_minutes, whichever comes first; an epoch is one snapshot.
+
+    With max_minutes the learning rate follows the clock: such a run cannot be repeated exactly.
+    """
 
     max_steps: Annotated[int, Field(ge=1)] = 1000
     max_minutes: Annotated[float, Field(gt=0)] | None = None

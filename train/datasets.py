@@ -27,16 +27,19 @@ EXIF_ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo and its N objects of one type; N = 0 is a negative.
+    """One photo and its N objects; N = 0 is a negative.
 
-    boxes: (N, 4) xyxy px. keypoints: (N, K, 3) x, y px, v. area: (N,) px^2. iscrowd: (N,) bool.
-    visible_fraction: (N,). segmentations: N COCO masks (run lengths or polygons) or None.
+    boxes: (N, 4) xyxy px. labels: (N,) place of each object's category among those asked for, from 1.
+    keypoints: (N, K, 3) x, y px, v; K of the category with most, v = 0 beyond an object's own.
+    area: (N,) px^2. iscrowd: (N,) bool. visible_fraction: (N,). segmentations: N COCO masks (run lengths or
+    polygons) or None.
     """
 
     image_path: Path
     width: int
     height: int
     boxes: Array
+    labels: NDArray[np.int64]
     keypoints: Array
     area: Array
     iscrowd: NDArray[np.bool_]
@@ -44,18 +47,19 @@ class Sample:
     segmentations: tuple[Any, ...]
 
 
-def read_samples(path: Path, category: Category) -> tuple[Sample, ...]:
+def read_samples(path: Path, *categories: Category) -> tuple[Sample, ...]:
     """All labelled images at `path`: a COCO file, a folder holding annotations.json, or one JSON per image.
 
-    The COCO category is the one named like `category`, or the file's only one; its keypoints are put in the
-    schema's order by name. Raises DataError for whatever is wrong, naming file and entry.
+    COCO categories are found by name; where one is asked for, the file's only one is taken whatever its name.
+    Their keypoints are put in the schema's order by name. One JSON per image holds objects of one category.
+    Raises DataError for whatever is wrong, naming file and entry.
     """
     if path.is_file():
-        samples = _from_coco(path, category)
+        samples = _from_coco(path, categories)
     elif (path / "annotations.json").is_file():
-        samples = _from_coco(path / "annotations.json", category)
+        samples = _from_coco(path / "annotations.json", categories)
     elif path.is_dir():
-        samples = _from_json_per_image(path, category)
+        samples = _from_json_per_image(path, categories)
     else:
         raise DataError(f"{path}: no such file or folder, expected a COCO file or labelled images")
     if not samples:
@@ -102,18 +106,23 @@ def image_size(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def _from_coco(path: Path, category: Category) -> tuple[Sample, ...]:
+def _from_coco(path: Path, categories: Sequence[Category]) -> tuple[Sample, ...]:
     dataset = read_coco(path)
-    source = _matching_category(dataset, category, path)
-    order = _keypoint_order(source, category, path)
+    matched = _matching(dataset, categories, path)
+    most = max(len(category.schema) for category in categories)
     samples = []
     for image in dataset.images:
-        own = [a for a in image.annotations if a.category_id == source.id]
+        own = [a for a in image.annotations if a.category_id in matched]
+        keypoints = np.zeros((len(own), most, 3))
+        for points, a in zip(keypoints, own, strict=True):
+            order = matched[a.category_id][1]
+            points[: len(order)] = a.keypoints[order]
         sample = _sample(
             path.parent / image.file_name,
             np.array([a.box_xyxy for a in own]).reshape(-1, 4),
-            np.array([a.keypoints[order] for a in own]).reshape(-1, len(order), 3),
+            keypoints,
             where=str(path),
+            labels=np.array([matched[a.category_id][0] for a in own], dtype=np.int64),
             area=np.array([a.area for a in own]),
             iscrowd=np.array([a.iscrowd for a in own], dtype=bool),
             visible_fraction=np.array([a.visible_fraction for a in own]),
@@ -129,13 +138,23 @@ def _from_coco(path: Path, category: Category) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
-def _matching_category(dataset: KeypointDataset, category: Category, path: Path) -> Category:
-    named = [c for c in dataset.categories if c.name == category.name]
-    chosen = named or list(dataset.categories)
-    if len(chosen) != 1:
+def _matching(
+    dataset: KeypointDataset, categories: Sequence[Category], path: Path
+) -> dict[int, tuple[int, list[int]]]:
+    """Category id in the file -> its label, and the index of each of the schema's keypoints in the file's."""
+    labels = {category.name: label for label, category in enumerate(categories, start=1)}
+    sources = {c.id: labels[c.name] for c in dataset.categories if c.name in labels}
+    if not sources and len(categories) == len(dataset.categories) == 1:
+        sources = {dataset.categories[0].id: 1}
+    if not sources:
         names = [c.name for c in dataset.categories]
-        raise DataError(f"{path}: categories are {names}, expected one of them to be {category.name!r}")
-    return chosen[0]
+        wanted = " or ".join(map(repr, labels))
+        raise DataError(f"{path}: categories are {names}, expected one of them to be {wanted}")
+    return {
+        c.id: (sources[c.id], _keypoint_order(c, categories[sources[c.id] - 1], path))
+        for c in dataset.categories
+        if c.id in sources
+    }
 
 
 def _keypoint_order(source: Category, category: Category, path: Path) -> list[int]:
@@ -149,10 +168,17 @@ def _keypoint_order(source: Category, category: Category, path: Path) -> list[in
     return [have.index(name) for name in want]
 
 
-def _from_json_per_image(folder: Path, category: Category) -> tuple[Sample, ...]:
+def _from_json_per_image(folder: Path, categories: Sequence[Category]) -> tuple[Sample, ...]:
     files = annotation_files(folder)
     if not files:
         raise DataError(f"{folder}: no JSON file in it or its annotations/, expected one per image")
+    if len(categories) != 1:
+        names = ", ".join(c.name for c in categories)
+        raise DataError(
+            f"{folder}: one JSON per image does not say which objects are {names}; expected a COCO file, "
+            "or a single object"
+        )
+    (category,) = categories
     samples = []
     for file in files:
         boxes, keypoints = _parse_objects(read_json(file), category, str(file))
@@ -208,6 +234,7 @@ def _sample(
     boxes: Array,
     keypoints: Array,
     where: str,
+    labels: NDArray[np.int64] | None = None,
     area: Array | None = None,
     iscrowd: NDArray[np.bool_] | None = None,
     visible_fraction: Array | None = None,
@@ -240,6 +267,7 @@ def _sample(
         width=width,
         height=height,
         boxes=clipped,
+        labels=np.ones(n, dtype=np.int64) if labels is None else labels,
         keypoints=keypoints,
         area=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) if area is None else area,
         iscrowd=np.zeros(n, dtype=bool) if iscrowd is None else iscrowd,

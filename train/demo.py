@@ -14,7 +14,7 @@ from train.checkpoint import STATE
 from train.config import load_config, preset_path, with_changes
 from train.engine import train
 from train.evaluate import evaluate_photos, print_table
-from train.setup import Sources, load_run, object_category
+from train.setup import Sources, load_run, object_categories
 
 OBJECT = "chessboard"
 IMAGES = 1000
@@ -42,15 +42,14 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
             {"schedule": {"max_steps": STEPS, "steps_per_epoch": STEPS // 2}, "seed": SEED},
             "demo",
         )
-        category, keypoints_m = object_category(OBJECT)
-        config, data, meta = load_run(config, category, keypoints_m, Sources((synth,)), False)
+        config, data, meta = load_run(config, *object_categories([OBJECT]), Sources((synth,)), False)
         train(config, data, meta, weights, device, resume=_steps_done(weights) > 0)
 
     scores = out / "eval" / "eval.json"
     if scores.exists() and scores.stat().st_mtime > (weights / "best" / "model.safetensors").stat().st_mtime:
         result: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
     else:
-        result = evaluate_photos(weights / "best", photos, out / "eval", None, device)
+        result = evaluate_photos(weights / "best", photos, out / "eval", (), device)
     print_table(result, console)
     console.print(
         f"training images {training_sheet}, real photos {out / 'eval' / 'predictions.jpg'}, "

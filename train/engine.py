@@ -1,8 +1,12 @@
 """The training run: steps, epochs, snapshots, and going on from one.
 
-A step depends on nothing but the weights, the seed and its number: the batch, its augmentation and torch's
-random numbers are all drawn from (seed, step). So a run that goes on from a snapshot repeats the very
-steps it would have made.
+A step depends on nothing but the weights, the seed and its number: the batch, its augmentation and the
+network's random choices are all drawn from (seed, step). So a run that goes on from a snapshot repeats the
+very steps it would have made; only `max_minutes` lets a clock into the learning rate.
+
+A step's gradient is that of its losses' mean over images, whatever the batch is divided into: processes
+(torchrun) or parts one after another (optim.accumulate). What is not equal then: images of several sizes,
+which are padded to the largest beside them, and backbone norms that train (model.frozen_norm: false).
 """
 
 import json
@@ -10,7 +14,8 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +31,18 @@ from synth.progress import clock, track
 from train.average import WeightAverage
 from train.checkpoint import (
     MODEL,
-    NUM_CLASSES,
     OPTIM,
     STATE,
     Meta,
-    check_object,
+    check_objects,
     load_weights,
+    network_for,
     optimizer_tensors,
     read_meta,
     read_tensors,
     recover,
     restore_optimizer,
+    warm_start,
     write_snapshot,
 )
 from train.config import OptimConfig, ScheduleConfig, TrainConfig
@@ -44,11 +50,13 @@ from train.datasets import Sample
 from train.evaluate import detect
 from train.metrics import evaluate, truth_of
 from train.mix import ENDLESS, MixedBatchSampler
-from train.model import KeypointDetector, build_model, parameter_groups
+from train.model import Calibration, KeypointDetector, parameter_groups, with_keypoints
 from train.online import OnlineImages
 from train.predict import Detector
 from train.processes import Processes, join_processes
+from train.reliability import fit_calibrations
 from train.report import write_curves
+from train.suspicion import suspicion
 from train.transforms import TrainingImages
 
 log = logging.getLogger(__name__)
@@ -114,24 +122,38 @@ def run_progress(schedule: ScheduleConfig, step: int, seconds: float) -> float:
 
 
 def train(
-    config: TrainConfig, data: TrainData, meta: Meta, out: Path, device: str, resume: bool = False
+    config: TrainConfig,
+    data: TrainData,
+    meta: Meta,
+    out: Path,
+    device: str,
+    resume: bool = False,
+    init: Path | None = None,
 ) -> TrainResult:
     """Trains until the schedule's end; leaves `out`/best, /last, curves.png and tensorboard/.
 
-    meta: describes the weights (category, data hashes); its step and score are filled in here.
+    meta: describes the weights (categories, data hashes); its step, score and calibration are filled in here.
+    init: a snapshot to start from instead, as far as its tensors fit.
     Raises UserError for losses that are not finite, for a keypoint loss that stays 0, for a snapshot that
     does not fit, and for an `out` that already holds a run unless `resume`.
     """
     processes = join_processes(device)
     try:
-        return Run(config, data, meta, out, processes, resume).go()
+        return Run(config, data, meta, out, processes, resume, init).go()
     finally:
         processes.close()
 
 
 class Run:
     def __init__(
-        self, config: TrainConfig, data: TrainData, meta: Meta, out: Path, processes: Processes, resume: bool
+        self,
+        config: TrainConfig,
+        data: TrainData,
+        meta: Meta,
+        out: Path,
+        processes: Processes,
+        resume: bool,
+        init: Path | None = None,
     ) -> None:
         self.config, self.data, self.meta, self.out = config, data, meta, out
         self.processes, self.device = processes, processes.device
@@ -140,23 +162,30 @@ class Run:
             recover(out / "last")
             recover(out / "best")
         processes.wait()
+        parts = processes.world_size * config.optim.accumulate
+        if config.data.batch_size % parts:
+            raise ConfigError(
+                f"data.batch_size is {config.data.batch_size}, expected a multiple of {parts} "
+                f"({processes.world_size} processes, optim.accumulate {config.optim.accumulate})"
+            )
         continues = resume and (out / "last" / STATE).is_file()
         if (out / "last").exists() and not resume:
             raise ConfigError(
                 f"{out}: holds a run already; add --resume to continue it or choose another folder"
             )
         torch.manual_seed(config.seed)
-        self.model = build_model(
-            config.model, NUM_CLASSES, len(meta.category.schema), vendor=not continues
-        ).to(self.device)
+        self.model = network_for(meta, vendor=not continues).to(self.device)
+        if init is not None and not continues:
+            warm_start(self.model, init)
         self.optimizer = make_optimizer(self.model, config.optim, config.data.batch_size)
         self.average = WeightAverage(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
+        self.precision = precision(self.device) if config.amp else torch.float32
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         if continues:
             self._restore(out / "last")
         self.network: nn.Module = self.model
         if processes.world_size > 1:
             self.network = DistributedDataParallel(self.model, find_unused_parameters=True)
-        self.amp = config.amp and self.device.type == "cuda" and torch.cuda.is_bf16_supported(False)
         self.zero_steps = 0
 
     def go(self) -> TrainResult:
@@ -178,6 +207,7 @@ class Run:
         return TrainResult(self.out / "best", self.out / "last", self.progress.step, self.progress.best_score)
 
     def _batches(self) -> Iterator[Batch]:
+        """This process's batches up to the run's end; the workers that load them live as long."""
         data, config = self.config.data, self.config
         sampler = MixedBatchSampler(
             n_synthetic=self.data.n_synthetic,
@@ -192,7 +222,7 @@ class Run:
             sets=self.data.sets,
         )
         images = TrainingImages(
-            self.data.synthetic, self.data.real, self.meta.category, data, config.model.long_side_px
+            self.data.synthetic, self.data.real, self.meta.categories, data, config.model.long_side_px
         )
         return iter(
             DataLoader(
@@ -202,6 +232,7 @@ class Run:
                 collate_fn=collate,
                 multiprocessing_context="forkserver" if data.workers else None,
                 prefetch_factor=4 if data.workers else None,
+                pin_memory=self.device.type == "cuda",
             )
         )
 
@@ -231,91 +262,117 @@ class Run:
                 _write_scalars(writer, "train", row)
                 sums = {}
         rate = (now.step - start_step) / max(time.monotonic() - start_time, 1e-9)
-        scores = self._validate() if self.processes.leads else {}
+        scores, calibration = self._validate() if self.processes.leads else ({}, ())
         now.seconds = self.processes.from_leader(time.monotonic() - began)
         share = run_progress(schedule, now.step, now.seconds)
         if self.processes.leads:
             _write_scalars(writer, "validation", {"step": float(now.step), **scores})
-            self._save(scores)
+            self._save(scores, calibration)
             self._say(label, scores, rate, share)
         self.processes.wait()
         return share
 
     def _step(self, step: int, batch: Batch, share: float) -> tuple[dict[str, float], float]:
-        """One update. Returns the losses and the heads' learning rate."""
+        """One update. Returns the losses of the whole batch and the heads' learning rate."""
         images, targets, names = batch
-        torch.manual_seed(
-            int(np.random.SeedSequence([self.config.seed, step, self.processes.rank]).generate_state(1)[0])
-        )
         factor = lr_factor(share, self.config.optim.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         self.network.train()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            losses: Mapping[str, Tensor] = self.network(
-                [image.to(self.device, non_blocking=True).float() / 255 for image in images],
-                [{key: value.to(self.device) for key, value in target.items()} for target in targets],
-            )
-            total = torch.stack(list(losses.values())).sum()
-        values = {"loss": float(total.detach()), **{name: float(v.detach()) for name, v in losses.items()}}
-        self._check(step, values, targets, names)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        losses = self._gradients(images, targets)
+        values = {"loss": float(sum(losses.values())), **losses}
+        self._check(step, values, targets, names)
+        self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.average is not None:
             self.average.update(self.model)
         return values, max(group["lr"] for group in self.optimizer.param_groups)
+
+    def _gradients(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Adds up the gradient of this process's images, part by part; DistributedDataParallel averages those
+        of the processes, hence the factor. Returns the losses of all processes' images."""
+        world_size, whole = self.processes.world_size, self.config.data.batch_size
+        labelled = float(self.processes.total(torch.tensor([with_keypoints(targets)], dtype=torch.float64)))
+        size = len(images) // self.config.optim.accumulate
+        sums: dict[str, Tensor] = {}
+        for start in range(0, len(images), size):
+            part, own = images[start : start + size], targets[start : start + size]
+            waits = isinstance(self.network, DistributedDataParallel) and start + size < len(images)
+            with self.network.no_sync() if waits else nullcontext():  # type: ignore[operator]
+                half = self.precision != torch.float32
+                with torch.autocast(self.device.type, self.precision, enabled=half):
+                    losses: Mapping[str, Tensor] = self.network(
+                        [image.to(self.device, non_blocking=True).float() / 255 for image in part],
+                        [{k: v.to(self.device, non_blocking=True) for k, v in t.items()} for t in own],
+                    )
+                shares = dict.fromkeys(losses, size / whole)
+                shares["loss_keypoint"] = with_keypoints(own) / max(labelled, 1.0)
+                weighted = {name: value.float() * shares[name] for name, value in losses.items()}
+                total = torch.stack(list(weighted.values())).sum() * world_size
+                self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            sums = {name: sums.get(name, 0.0) + value.detach() for name, value in weighted.items()}
+        totals = self.processes.total(torch.stack(list(sums.values())))
+        return dict(zip(sums, totals.tolist(), strict=True))
 
     def _check(
         self, step: int, losses: dict[str, float], targets: list[dict[str, Tensor]], names: list[str]
     ) -> None:
         if not math.isfinite(losses["loss"]):
             bad = ", ".join(f"{name} {value:g}" for name, value in losses.items() if not math.isfinite(value))
-            raise UserError(f"step {step}: {bad}, expected finite losses; the batch was {', '.join(names)}")
+            raise UserError(
+                f"step {step}: {bad}, expected finite losses; the batch was {', '.join(names)}; "
+                f"{suspicion(self.meta.data)}"
+            )
         self.zero_steps = 0 if losses["loss_keypoint"] != 0 else self.zero_steps + 1
         if self.zero_steps == MAX_ZERO_STEPS:
             labelled = sum(int((t["keypoints"][..., 2] > 0).sum()) for t in targets)
             raise UserError(
                 f"step {step}: keypoint loss was 0 for {MAX_ZERO_STEPS} steps; last batch held {labelled} "
-                f"labelled keypoints, expected some inside boxes; images: {', '.join(names)}"
+                f"labelled keypoints, expected some inside boxes; images: {', '.join(names)}; "
+                f"{suspicion(self.meta.data)}"
             )
 
-    def _validate(self) -> dict[str, float]:
-        detector = Detector(self.model, self.meta.category, self.config.model.long_side_px, self.device)
+    def _validate(self) -> tuple[dict[str, float], tuple[Calibration, ...]]:
+        detector = Detector(self.model, self.meta.categories, self.config.model.long_side_px, self.device)
         samples = self.data.validation
         if self.average is None:
             founds = detect(detector, samples)
         else:
             with self.average.applied(self.model):
                 founds = detect(detector, samples)
-        result = evaluate([truth_of(s) for s in samples], founds, self.meta.category.schema)
-        return {
+        truths = [truth_of(sample) for sample in samples]
+        result = evaluate(truths, founds, self.meta.categories)
+        scores = {
             "bbox AP": result["bbox"]["ap"] or 0.0,
             "keypoint AP": result["keypoints"]["ap"] or 0.0,
             "PCK@0.05": result["pck"]["0.05"] or 0.0,
             "PCK@0.10": result["pck"]["0.10"] or 0.0,
         }
+        return scores, fit_calibrations(truths, founds, len(self.meta.categories))
 
-    def _save(self, scores: dict[str, float]) -> None:
+    def _save(self, scores: dict[str, float], calibration: tuple[Calibration, ...]) -> None:
         now = self.progress
         now.epochs_log.append({"step": float(now.step), **scores})
         score = scores["keypoint AP"]
         best = score >= now.best_score
         now.best_score = max(now.best_score, score)
-        meta = Meta(**{**self.meta.__dict__, "step": now.step, "score": score})
+        meta = replace(self.meta, step=now.step, score=score, calibration=calibration)
         if best:
             kept = self.average.whole(self.model) if self.average is not None else self.model.state_dict()
             write_snapshot(self.out / "best", meta, kept)
         tensors = optimizer_tensors(self.optimizer)
         if self.average is not None:
             tensors |= {f"average/{name}": value for name, value in self.average.values.items()}
-        write_snapshot(self.out / "last", meta, self.model.state_dict(), tensors, dict(now.__dict__))
+        state = {**now.__dict__, "scaler": self.scaler.state_dict()}
+        write_snapshot(self.out / "last", meta, self.model.state_dict(), tensors, state)
         write_curves(self.out / "curves.png", now.steps_log, now.epochs_log)
 
     def _restore(self, folder: Path) -> None:
         saved = read_meta(folder)
-        check_object(saved.category, self.meta.category, str(folder))
+        check_objects(saved.categories, self.meta.categories, str(folder))
         _same_recipe(saved.config, self.config, str(folder))
         if saved.data != self.meta.data:
             log.warning("%s: the training labels changed since this snapshot", folder)
@@ -324,8 +381,10 @@ class Run:
         averaged = {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
         restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if not k.startswith("average/")})
         try:
-            self.progress = Progress(**json.loads((folder / STATE).read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
+            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            self.scaler.load_state_dict(state.pop("scaler"))
+            self.progress = Progress(**state)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
         if self.average is not None:
             self.average.restore(averaged, self.progress.step, self.device)
@@ -338,6 +397,14 @@ class Run:
         parts += [f"{name} {value:.3f}" for name, value in scores.items()]
         parts += [f"{rate:.2f} steps/s", f"{clock(left)} left" if share < 1 else "done"]
         Console(stderr=True, highlight=False).print(f"{label}: {', '.join(parts)}", soft_wrap=True)
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """What a network trains in with `amp`: bfloat16 where the GPU has it, else float16, whose small gradients
+    a GradScaler keeps from vanishing; float32 on a CPU."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
 
 
 def collate(items: list[tuple[Tensor, dict[str, Tensor], str]]) -> Batch:

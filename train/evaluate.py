@@ -10,15 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from synth.coco import Category
-from synth.draw import contact_sheet, draw_objects, write_image
+from synth.draw import contact_sheet, write_image
 from synth.files import write_text
 from synth.progress import track
-from synth.types import VISIBLE, Array, KeypointSchema
-from train.checkpoint import check_object, labels_hash, provenance, read_meta
+from synth.types import VISIBLE, Array
+from train.checkpoint import labels_hash, provenance, read_meta
 from train.datasets import Sample, read_image, read_samples
+from train.draw import draw_categories
 from train.html_report import write_report
 from train.metrics import Found, Truth, ap_draws, evaluate, interval, keypoint_errors, truth_of
 from train.predict import Detector, snapshot_folder
+from train.reliability import reliability, uncalibrated
 
 SHEET_IMAGES = 20
 SHEET_TILE_PX = 400
@@ -34,33 +36,37 @@ def detect(detector: Detector, samples: Sequence[Sample], label: str = "") -> li
 
 
 def evaluate_photos(
-    weights: Path, real: Path, out: Path, category: Category | None, device: str
+    weights: Path, real: Path, out: Path, categories: Sequence[Category], device: str
 ) -> dict[str, Any]:
     """Evaluates a snapshot on the photos at `real`; writes eval.json, report.html and two sheets to `out`.
 
-    category: the object to check the weights against, by default their own. Returns what eval.json holds.
-    Raises DataError for unreadable weights or photos, and for weights of other keypoints.
+    categories: the objects to find and to check the weights against, none for all of their own. Returns what
+    eval.json holds. Raises DataError for unreadable weights or photos, and for weights of other keypoints.
     """
     detector = Detector.load(weights, device)
-    if category is not None:
-        check_object(detector.category, category, str(weights))
-        detector.category = category
-    samples = read_samples(real, detector.category)
+    if categories:
+        detector.narrow(categories, str(weights))
+    categories = detector.categories
+    samples = read_samples(real, *categories)
     founds = detect(detector, samples, "evaluating")
-    schema = detector.category.schema
     truths = [truth_of(sample) for sample in samples]
     result: dict[str, Any] = {
-        "object": detector.category.name,
+        "object": ", ".join(category.name for category in categories),
         "weights": str(snapshot_folder(weights)),
         "data": str(real),
-        **evaluate(truths, founds, schema),
+        **evaluate(truths, founds, categories),
         "per_image": per_image(samples, truths, founds),
     }
-    result["confidence_95"]["keypoint_ap"] = interval(ap_draws(truths, founds, schema.oks_sigmas))
-    write_sheets(out, samples, founds, schema)
+    draws = ap_draws(truths, founds, [category.schema for category in categories])
+    result["confidence_95"]["keypoint_ap"] = interval(draws)
+    write_sheets(out, samples, founds, categories)
     folder = snapshot_folder(weights)
+    before = reliability(truths, uncalibrated(founds, detector.calibration))
+    after = reliability(truths, founds)
+    result["calibration_error"] = {"before": before.error, "after": after.error}
     used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
-    write_report(out / "report.html", result, samples, founds, schema, read_meta(folder), used)
+    meta = read_meta(folder)
+    write_report(out / "report.html", result, samples, founds, categories, (before, after), meta, used)
     write_text(out / "eval.json", json.dumps(result, indent=1))
     return result
 
@@ -90,7 +96,7 @@ def per_image(
 
 
 def write_sheets(
-    out: Path, samples: Sequence[Sample], founds: Sequence[Found], schema: KeypointSchema
+    out: Path, samples: Sequence[Sample], founds: Sequence[Found], categories: Sequence[Category]
 ) -> None:
     """predictions.jpg: images spread evenly over the set. worst.jpg: those with the largest errors."""
     worst = image_errors([truth_of(s) for s in samples], founds)
@@ -99,22 +105,25 @@ def write_sheets(
         ("predictions.jpg", spread.tolist()),
         ("worst.jpg", np.argsort(-worst, kind="stable")[:SHEET_IMAGES].tolist()),
     ):
-        pictures = [_drawn(samples[i], founds[i], schema) for i in chosen]
+        pictures = [_drawn(samples[i], founds[i], categories) for i in chosen]
         captions = [f"{samples[i].image_path.name} {worst[i]:.3f}" for i in chosen]
         write_image(out / name, contact_sheet(pictures, tile_px=SHEET_TILE_PX, captions=captions))
 
 
-def _drawn(sample: Sample, found: Found, schema: KeypointSchema) -> Any:
+def _drawn(sample: Sample, found: Found, categories: Sequence[Category]) -> Any:
     """Shrunk to twice a tile, so that lines stay visible. White: labels; magenta: detections."""
     rgb = read_image(sample.image_path)
     step = max(1, max(rgb.shape[:2]) // (2 * SHEET_TILE_PX))
     rgb = rgb[: rgb.shape[0] // step * step : step, : rgb.shape[1] // step * step : step]
     scale = np.array([1 / step, 1 / step, 1.0])
-    rgb = draw_objects(rgb, schema, sample.boxes / step, sample.keypoints * scale, color=TRUE_COLOR)
+    rgb = draw_categories(
+        rgb, categories, sample.labels, sample.boxes / step, sample.keypoints * scale, color=TRUE_COLOR
+    )
     shown = found.scores >= SHOWN_SCORE
     points = found.keypoints[shown]
     points = np.concatenate((points, np.full((*points.shape[:2], 1), float(VISIBLE))), axis=2)
-    return draw_objects(rgb, schema, found.boxes[shown] / step, points * scale, color=FOUND_COLOR)
+    boxes = found.boxes[shown] / step
+    return draw_categories(rgb, categories, found.labels[shown], boxes, points * scale, color=FOUND_COLOR)
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:
@@ -125,6 +134,8 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     ap = [result[kind][key] for kind in ("bbox", "keypoints") for key in ("ap", "ap50")]
     whole.add_row(*map(_number, ap), f"{result['n_found']} of {result['n_objects']}")
     console.print(whole)
+    if result["by_object"]:
+        console.print(_by_object(result["by_object"]))
 
     each = Table(caption="bias: mean error along, across the object, % of its longer side")
     for column in ("keypoint", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "bias"):
@@ -137,6 +148,17 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     interval = result["confidence_95"]["pck"]["0.05"]
     if interval:
         console.print(f"PCK@0.05: 95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
+
+
+def _by_object(rows: dict[str, Any]) -> Table:
+    table = Table(title="by object")
+    table.add_column("object")
+    for column in ("bbox AP", "keypoint AP", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "found"):
+        table.add_column(column, justify="right")
+    for name, row in rows.items():
+        ap = [_number(row[kind]["ap"]) for kind in ("bbox", "keypoints")]
+        table.add_row(name, *ap, *_row(row), f"{row['n_found']} of {row['n_objects']}")
+    return table
 
 
 def _row(row: dict[str, Any]) -> list[str]:

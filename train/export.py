@@ -1,8 +1,8 @@
 """A trained detector as one ONNX or TorchScript file that needs nothing of this project to run.
 
 Input `image`: (H, W, 3) uint8 RGB, any size, its longer side scaled to the metadata's long_side_px.
-Outputs, in px of that image, best first: `boxes` (N, 4) xyxy, `scores` (N,), `keypoints` (N, K, 2),
-`keypoint_scores` (N, K).
+Outputs, in px of that image, best first: `boxes` (N, 4) xyxy, `scores` (N,), `labels` (N,) place in the
+metadata's objects counted from 1, `keypoints` (N, K, 2), `keypoint_scores` (N, K), K of the object with most.
 """
 
 import json
@@ -22,13 +22,13 @@ from synth.files import write_bytes
 from synth.progress import track
 from train.checkpoint import Meta, load_model
 from train.datasets import Sample, read_image
-from train.model import KeypointDetector, decode_heatmaps
+from train.model import KeypointDetector, calibrated, decode_heatmaps
 from train.predict import Settings, choose, snapshot_folder
 from train.runtime import FORMAT, METADATA, Rgb, fit_size
 from train.transforms import resize
 
 Format = Literal["onnx", "torchscript"]
-OUTPUTS = ("boxes", "scores", "keypoints", "keypoint_scores")
+OUTPUTS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores")
 OPSET = 17
 QUANTIZED_OPS = ("Conv", "Gemm")
 LAST_LAYERS = ("box_predictor.", "keypoint_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
@@ -44,7 +44,7 @@ class OneImage(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """image: (H, W, 3) uint8. Returns the OUTPUTS."""
         model, heads = self.model, self.model.roi_heads
         batch, _ = model.transform([image.permute(2, 0, 1).float() / 255])
@@ -64,7 +64,7 @@ class OneImage(nn.Module):
         refined = per_class.gather(1, labels[:, None, None].expand(-1, 1, 4))[:, 0]
         refined = clip_boxes_to_image(refined, size[0])
         keep = batched_nms(refined, scores, labels, heads.nms_thresh)
-        boxes, scores = refined[keep], scores[keep]
+        boxes, scores, labels = refined[keep], scores[keep], labels[keep]
 
         regions = model.reach(boxes)
         maps = heads.keypoint_predictor(
@@ -72,7 +72,8 @@ class OneImage(nn.Module):
         )
         keypoints, keypoint_scores = decode_heatmaps(maps, regions)
         real = torch.where(scores >= 0)[0]
-        return boxes[real], scores[real], keypoints[real, :, :2], keypoint_scores[real]
+        sure = calibrated(keypoint_scores, model.calibration[labels - 1])[real]
+        return boxes[real], scores[real], labels[real], keypoints[real, :, :2], sure
 
 
 def export(weights: Path, out: Path, file_format: Format, settings: Settings) -> None:
@@ -163,15 +164,19 @@ def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: i
 
 def metadata(model: KeypointDetector, meta: Meta, settings: Settings) -> dict[str, object]:
     """What runtime.read_metadata reads."""
-    schema = meta.category.schema
     return {
         "format": FORMAT,
-        "name": meta.category.name,
-        "keypoint_names": schema.names,
-        "skeleton": schema.skeleton,
-        "flip_pairs": schema.flip_pairs,
-        "oks_sigmas": schema.oks_sigmas,
-        "keypoints_m": meta.keypoints_m,
+        "objects": [
+            {
+                "name": category.name,
+                "keypoint_names": category.schema.names,
+                "skeleton": category.schema.skeleton,
+                "flip_pairs": category.schema.flip_pairs,
+                "oks_sigmas": category.schema.oks_sigmas,
+                "keypoints_m": points,
+            }
+            for category, points in zip(meta.categories, meta.keypoints_m, strict=True)
+        ],
         "long_side_px": settings.long_side_px or meta.config.model.long_side_px,
         "score": model.roi_heads.score_thresh,
         "nms": model.roi_heads.nms_thresh,

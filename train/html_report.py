@@ -16,13 +16,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from synth.draw import draw_objects
+from synth.coco import Category
 from synth.files import write_text
-from synth.types import NOT_LABELLED, VISIBLE, Array, KeypointSchema
+from synth.types import NOT_LABELLED, VISIBLE, Array
 from train.checkpoint import Meta
 from train.datasets import Sample, read_image
+from train.draw import draw_categories
 from train.metrics import Errors, Found, Truth, keypoint_errors, match, pck, truth_of
-from train.reliability import Reliability, reliability
+from train.reliability import Reliability
 
 CASES = 24
 CASE_PX = 320
@@ -38,11 +39,15 @@ def write_report(
     result: dict[str, Any],
     samples: Sequence[Sample],
     founds: Sequence[Found],
-    schema: KeypointSchema,
+    categories: Sequence[Category],
+    reliable: tuple[Reliability, Reliability],
     meta: Meta,
     used: Sequence[tuple[str, str]],
 ) -> None:
-    """result: of metrics.evaluate with `object` and `data`. used: name and value of weights and data."""
+    """result: of metrics.evaluate with `object` and `data`. reliable: before calibration and after.
+
+    used: name and value of weights and data.
+    """
     truths = [truth_of(sample) for sample in samples]
     errors = keypoint_errors(truths, founds)
     shares = np.where(np.isfinite(errors.error_px), errors.error_px / errors.side_px, np.inf)
@@ -53,13 +58,14 @@ def write_report(
         result=result,
         cards=_cards(result),
         gap=_gap(result, meta),
-        plots=_plots(shares, reliability(truths, founds)),
+        plots=_plots(shares, *reliable),
         tables=[
+            *([_by_object(result)] if result["by_object"] else []),
             _by_keypoint(result),
             _by_visibility(result, errors),
             _by_size(errors, shares),
         ],
-        cases=_cases(samples, truths, founds, schema),
+        cases=_cases(samples, truths, founds, categories),
         used=used,
         config=json.dumps(meta.config.model_dump(mode="json"), indent=1),
     )
@@ -92,6 +98,22 @@ def _gap(result: dict[str, Any], meta: Meta) -> str:
         f"On the images held out of its own training the detector reached keypoint AP {meta.score:.3f} "
         f"at step {meta.step}, on these photos {real:.3f}: a difference of {real - meta.score:+.3f}."
     )
+
+
+def _by_object(result: dict[str, Any]) -> dict[str, Any]:
+    rows = [
+        [
+            name,
+            f"{row['n_found']} of {row['n_objects']}",
+            *(_number(row[kind]["ap"]) for kind in ("bbox", "keypoints")),
+            *(_number(row["pck"][t]) for t in ("0.05", "0.10")),
+            _number(row["error_px"]["median"], 1),
+        ]
+        for name, row in result["by_object"].items()
+    ]
+    columns = ["object", "found", "bbox AP", "keypoint AP", "PCK@0.05", "PCK@0.10", "median px"]
+    caption = "Average precisions of all objects together are the means of these."
+    return {"title": "By object", "columns": columns, "rows": rows, "caption": caption}
 
 
 def _by_keypoint(result: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +177,7 @@ def _by_size(errors: Errors, shares: Array) -> dict[str, Any]:
     }
 
 
-def _plots(shares: Array, reliable: Reliability) -> list[dict[str, Any]]:
+def _plots(shares: Array, before: Reliability, reliable: Reliability) -> list[dict[str, Any]]:
     thresholds = np.linspace(0, CURVE_TO, 101)
     curve = [float((shares <= t).mean()) if len(shares) else 0.0 for t in thresholds]
     figure, axes = _figure("share of the object's longer side", "keypoints nearer than that")
@@ -182,14 +204,19 @@ def _plots(shares: Array, reliable: Reliability) -> list[dict[str, Any]]:
 
     figure, axes = _figure("keypoint confidence", f"share nearer than {reliable.threshold:g}")
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
-    axes.plot(reliable.confidence, reliable.correct, color=ACCENT, marker="o", markersize=4)
+    axes.plot(before.confidence, before.correct, color=INK, alpha=0.5, marker=".", label="before calibration")
+    axes.plot(
+        reliable.confidence, reliable.correct, color=ACCENT, marker="o", markersize=4, label="calibrated"
+    )
+    axes.legend(fontsize=7, loc="upper left")
     for x, y, n in zip(reliable.confidence, reliable.correct, reliable.count, strict=True):
         axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7, color=INK)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     text = (
         "Reliability: how often a keypoint of that confidence is right (numbers: keypoints). "
-        f"Mean distance from the line {_number(reliable.error)}."
+        f"Mean distance from the line {_number(reliable.error)}; before the calibration on images held out "
+        f"of training {_number(before.error)}."
     )
     plots.append({"svg": _svg(figure), "text": text})
     return plots
@@ -216,7 +243,10 @@ def _svg(figure: Figure) -> Markup:
 
 
 def _cases(
-    samples: Sequence[Sample], truths: Sequence[Truth], founds: Sequence[Found], schema: KeypointSchema
+    samples: Sequence[Sample],
+    truths: Sequence[Truth],
+    founds: Sequence[Found],
+    categories: Sequence[Category],
 ) -> list[dict[str, str]]:
     """The objects with the largest mean error, cut out of their photos, worst first."""
     rows: list[tuple[float, int, int]] = []
@@ -235,13 +265,12 @@ def _cases(
     for error, image, i in sorted(rows, key=lambda row: (-row[0], row[1], row[2]))[:CASES]:
         missed = match(truths[image], founds[image])[i] is None
         text = f"{samples[image].image_path.name}: {'not found' if missed else f'{error:.3f}'}"
-        cases.append(
-            {"jpeg": _cut_out(samples[image], truths[image].boxes[i], founds[image], schema), "text": text}
-        )
+        jpeg = _cut_out(samples[image], truths[image].boxes[i], founds[image], categories)
+        cases.append({"jpeg": jpeg, "text": text})
     return cases
 
 
-def _cut_out(sample: Sample, box: Array, found: Found, schema: KeypointSchema) -> str:
+def _cut_out(sample: Sample, box: Array, found: Found, categories: Sequence[Category]) -> str:
     """Base64 of a JPEG: the square around the box with labels and detections."""
     rgb = read_image(sample.image_path)
     reach = max(float((box[2:] - box[:2]).max()) * (0.5 + CASE_MARGIN), 16.0)
@@ -259,13 +288,14 @@ def _cut_out(sample: Sample, box: Array, found: Found, schema: KeypointSchema) -
     points = np.concatenate(
         (found.keypoints, np.full((*found.keypoints.shape[:2], 1), float(VISIBLE))), axis=2
     )
-    for boxes, keypoints, color in (
-        (sample.boxes, sample.keypoints, TRUE_COLOR),
-        (found.boxes[shown], points[shown], FOUND_COLOR),
+    for labels, boxes, keypoints, color in (
+        (sample.labels, sample.boxes, sample.keypoints, TRUE_COLOR),
+        (found.labels[shown], found.boxes[shown], points[shown], FOUND_COLOR),
     ):
         placed = keypoints.copy()
         placed[..., :2] = (placed[..., :2] - shift) * scale
-        small = draw_objects(small, schema, (boxes - np.tile(shift, 2)) * scale, placed, color=color)
+        boxes = (boxes - np.tile(shift, 2)) * scale
+        small = draw_categories(small, categories, labels, boxes, placed, color=color)
     done, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     assert done
     return base64.b64encode(data.tobytes()).decode()

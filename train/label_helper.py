@@ -81,16 +81,15 @@ def label_helper(
     names = [f"{i:0{digits}}_{guess.photo.name}" for i, guess in enumerate(guesses, start=1)]
     for guess, name in zip(guesses, names, strict=True):
         place(guess.photo, out / name)
-    category = detector.category
+    own = {category.name: category for category in detector.categories}
     images = [
-        _labels(i, n, g, category, keypoint_score)
-        for i, (n, g) in enumerate(zip(names, guesses, strict=True))
+        _labels(i, n, g, own, keypoint_score) for i, (n, g) in enumerate(zip(names, guesses, strict=True))
     ]
-    tasks = [_task(f"{out.name}/{n}", g, category) for n, g in zip(names, guesses, strict=True)]
+    tasks = [_task(f"{out.name}/{n}", g, own) for n, g in zip(names, guesses, strict=True)]
     write_text(out / TASKS, json.dumps(tasks, indent=1))
-    write_text(out / INTERFACE, interface(category))
+    write_text(out / INTERFACE, interface(detector.categories))
     write_text(out / PRIORITY, _priority(names, guesses))
-    write_coco(out / COCO_FILE, [category], images)
+    write_coco(out / COCO_FILE, detector.categories, images)
     return Summary(len(guesses), sum(len(g.objects) for g in guesses), failed)
 
 
@@ -106,28 +105,33 @@ def certainty(found: Sequence[Detection], score: float) -> float:
     return float(min([*sure, *weak], default=1.0)) * (1.0 if sure else 0.5)
 
 
-def interface(category: Category) -> str:
+def interface(categories: Sequence[Category]) -> str:
     """Label Studio's labelling interface for these tasks: a box an object, a point a keypoint."""
-    labels = "".join(f"<Label value={quoteattr(name)}/>" for name in category.schema.names)
+    keypoints = dict.fromkeys(name for category in categories for name in category.schema.names)
+    boxes, points = (
+        "".join(f"<Label value={quoteattr(name)}/>" for name in names)
+        for names in ([category.name for category in categories], keypoints)
+    )
     return (
         '<View><Image name="image" value="$image" zoom="true"/>'
-        '<RectangleLabels name="box" toName="image">'
-        f"<Label value={quoteattr(category.name)}/></RectangleLabels>"
-        f'<KeyPointLabels name="keypoint" toName="image">{labels}</KeyPointLabels></View>\n'
+        f'<RectangleLabels name="box" toName="image">{boxes}</RectangleLabels>'
+        f'<KeyPointLabels name="keypoint" toName="image">{points}</KeyPointLabels></View>\n'
     )
 
 
-def _labels(index: int, name: str, guess: Guess, category: Category, keypoint_score: float) -> ImageLabels:
+def _labels(
+    index: int, name: str, guess: Guess, own: dict[str, Category], keypoint_score: float
+) -> ImageLabels:
     annotations = []
     for found in guess.objects:
         v = np.where(found.keypoint_scores >= keypoint_score, VISIBLE, OCCLUDED)
         area = float(np.prod(found.box_xyxy[2:] - found.box_xyxy[:2]))
         points = np.column_stack([found.keypoints, v])
-        annotations.append(Annotation(category.id, found.box_xyxy, points, area))
+        annotations.append(Annotation(own[found.name].id, found.box_xyxy, points, area))
     return ImageLabels(index + 1, name, guess.width, guess.height, tuple(annotations))
 
 
-def _task(path: str, guess: Guess, category: Category) -> dict[str, Any]:
+def _task(path: str, guess: Guess, own: dict[str, Category]) -> dict[str, Any]:
     """Coordinates are in % of the picture; a keypoint belongs to the box that is its parent."""
     results: list[dict[str, Any]] = []
     to_percent = 100 / np.array([guess.width, guess.height])
@@ -142,10 +146,11 @@ def _task(path: str, guess: Guess, category: Category) -> dict[str, Any]:
                 "type": "rectanglelabels",
                 "from_name": "box",
                 "score": found.score,
-                "value": {**box, "rectanglelabels": [category.name]},
+                "value": {**box, "rectanglelabels": [found.name]},
             }
         )
-        points = zip(category.schema.names, found.keypoints * to_percent, found.keypoint_scores, strict=True)
+        names = own[found.name].schema.names
+        points = zip(names, found.keypoints * to_percent, found.keypoint_scores, strict=True)
         for k, (name, (x, y), sure) in enumerate(points):
             results.append(
                 {

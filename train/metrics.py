@@ -1,6 +1,7 @@
 """How good detections are: COCO's average precision, PCK, pixel errors and their bias.
 
-Everything is in px of the picture the labels were made on, (0, 0) = its top-left corner.
+Everything is in px of the picture the labels were made on, (0, 0) = its top-left corner. Labels count the
+categories from 1; keypoints are as many as the category with most has, v = 0 beyond an object's own.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from synth.coco import Category
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Array, KeypointSchema
 from train.datasets import Sample
 
@@ -26,9 +28,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Truth:
-    """Labels of one image. boxes: (N, 4) xyxy. keypoints: (N, K, 3). area: (N,). iscrowd: (N,) bool."""
+    """Objects of one image. boxes: (N, 4) xyxy. labels, area, iscrowd: (N,). keypoints: (N, K, 3)."""
 
     boxes: Array
+    labels: NDArray[np.int64]
     keypoints: Array
     area: Array
     iscrowd: NDArray[np.bool_]
@@ -36,12 +39,16 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """Detections in one image. boxes: (M, 4) xyxy. scores: (M,). keypoints: (M, K, 2), scores (M, K)."""
+    """Detections in one image. boxes: (M, 4) xyxy. scores, labels: (M,). keypoints: (M, K, 2), (M, K)."""
 
     boxes: Array
     scores: Array
+    labels: NDArray[np.int64]
     keypoints: Array
     keypoint_scores: Array | None = None
+
+
+Precision = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Errors:
     """
 
     image: NDArray[np.int64]
+    label: NDArray[np.int64]
     keypoint: NDArray[np.int64]
     v: NDArray[np.int64]
     error_px: Array
@@ -61,7 +69,7 @@ class Errors:
 
 
 def truth_of(sample: Sample) -> Truth:
-    return Truth(sample.boxes, sample.keypoints, sample.area, sample.iscrowd)
+    return Truth(sample.boxes, sample.labels, sample.keypoints, sample.area, sample.iscrowd)
 
 
 def box_iou(a: Array, b: Array) -> Array:
@@ -90,13 +98,17 @@ def oks(truth: Array, found: Array, area: float, sigmas: Sequence[float]) -> flo
 def match(truth: Truth, found: Found) -> list[int | None]:
     """For each labelled object the detection that found it, or None.
 
-    Detections choose in order of falling score; each takes the free object whose box it covers best, if the
-    boxes' IoU is at least MIN_MATCH_IOU.
+    Detections choose in order of falling score; each takes the free object of its label whose box it covers
+    best, if the boxes' IoU is at least MIN_MATCH_IOU.
     """
     chosen: list[int | None] = [None] * len(truth.boxes)
     iou = box_iou(truth.boxes, found.boxes)
     for detection in np.argsort(-found.scores, kind="stable"):
-        free = [i for i, taken in enumerate(chosen) if taken is None and not truth.iscrowd[i]]
+        free = [
+            i
+            for i, taken in enumerate(chosen)
+            if taken is None and not truth.iscrowd[i] and truth.labels[i] == found.labels[detection]
+        ]
         best = max(free, key=lambda i: float(iou[i, detection]), default=None)
         if best is not None and iou[best, detection] >= MIN_MATCH_IOU:
             chosen[best] = int(detection)
@@ -121,7 +133,7 @@ def object_axes(keypoints: Array) -> Array:
 
 def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
     """Matches every image and lists the error of each labelled keypoint; crowds do not count."""
-    rows: list[tuple[int, int, int, float, float]] = []
+    rows: list[tuple[int, int, int, int, float, float]] = []
     vectors: list[Array] = []
     for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
         for i, detection in enumerate(match(truth, found)):
@@ -136,23 +148,37 @@ def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
                 else:
                     vector = axes @ (found.keypoints[detection, k] - points[k, :2])
                     distance = float(np.hypot(*vector))
-                rows.append((image, int(k), int(points[k, 2]), distance, side))
+                rows.append((image, int(truth.labels[i]), int(k), int(points[k, 2]), distance, side))
                 vectors.append(vector)
-    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
-    ints = table[:, :3].astype(np.int64)
-    return Errors(
-        ints[:, 0], ints[:, 1], ints[:, 2], table[:, 3], table[:, 4], np.array(vectors).reshape(-1, 2)
-    )
+    table = np.array(rows, dtype=np.float64).reshape(-1, 6)
+    image_, label, keypoint, v = table[:, :4].T.astype(np.int64)
+    return Errors(image_, label, keypoint, v, table[:, 4], table[:, 5], np.array(vectors).reshape(-1, 2))
+
+
+def mean_precision(
+    truths: Sequence[Truth], founds: Sequence[Found], schemas: Sequence[KeypointSchema], kind: str
+) -> Precision:
+    """(AP, AP50), the mean over categories, each with its own keypoints and sigmas."""
+    each = [
+        average_precision(truths, founds, schema.oks_sigmas, kind, label)
+        for label, schema in enumerate(schemas, start=1)
+    ]
+    known = [(ap, ap50) for ap, ap50 in each if ap is not None and ap50 is not None]
+    if not known:
+        return None, None
+    ap, ap50 = np.mean(known, axis=0)
+    return float(ap), float(ap50)
 
 
 def average_precision(
-    truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float], kind: str
-) -> tuple[float | None, float | None]:
-    """(AP, AP50) by pycocotools. kind: 'bbox' or 'keypoints'. None where no object is labelled."""
+    truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float], kind: str, label: int = 1
+) -> Precision:
+    """(AP, AP50) of one label by pycocotools, None where no object is labelled. kind: 'bbox', 'keypoints'."""
+    k = len(sigmas)
     truth_rows: list[dict[str, Any]] = []
     found_rows: list[dict[str, Any]] = []
     for image, (truth, found) in enumerate(zip(truths, founds, strict=True), start=1):
-        for i in range(len(truth.boxes)):
+        for i in np.flatnonzero(truth.labels == label):
             truth_rows.append(
                 {
                     "id": len(truth_rows) + 1,
@@ -161,12 +187,12 @@ def average_precision(
                     "bbox": _xywh(truth.boxes[i]),
                     "area": float(truth.area[i]),
                     "iscrowd": int(truth.iscrowd[i]),
-                    "keypoints": truth.keypoints[i].reshape(-1).tolist(),
+                    "keypoints": truth.keypoints[i, :k].reshape(-1).tolist(),
                     "num_keypoints": int((truth.keypoints[i, :, 2] > NOT_LABELLED).sum()),
                 }
             )
-        for j in range(len(found.boxes)):
-            points = np.concatenate((found.keypoints[j], np.ones((len(sigmas), 1))), axis=1)
+        for j in np.flatnonzero(found.labels == label):
+            points = np.concatenate((found.keypoints[j, :k], np.ones((k, 1))), axis=1)
             row = {"image_id": image, "category_id": 1, "score": float(found.scores[j])}
             # pycocotools takes the extent of the keypoints for a box where both are given
             found_rows.append(
@@ -205,7 +231,7 @@ def _xywh(box: Array) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def ap_draws(truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float]) -> Array:
+def ap_draws(truths: Sequence[Truth], founds: Sequence[Found], schemas: Sequence[KeypointSchema]) -> Array:
     """Keypoint AP of images drawn with repetition, as often as there are; the same draws for every detector.
 
     Up to AP_ROUNDS draws, fewer of large sets.
@@ -214,9 +240,7 @@ def ap_draws(truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[
     rounds = int(np.clip(AP_IMAGES // max(len(truths), 1), 20, AP_ROUNDS))
     draws = []
     for chosen in rng.integers(len(truths), size=(rounds, len(truths))):
-        ap, _ = average_precision(
-            [truths[i] for i in chosen], [founds[i] for i in chosen], sigmas, "keypoints"
-        )
+        ap, _ = mean_precision([truths[i] for i in chosen], [founds[i] for i in chosen], schemas, "keypoints")
         draws.append(np.nan if ap is None else ap)
     return np.array(draws)
 
@@ -236,20 +260,23 @@ def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None)
     return float(chosen.mean()) if len(chosen) else None
 
 
-def evaluate(truths: Sequence[Truth], founds: Sequence[Found], schema: KeypointSchema) -> dict[str, Any]:
+def evaluate(
+    truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]
+) -> dict[str, Any]:
     """All metrics of a set of images, ready for JSON; None where there is nothing to measure.
 
     error_px and error_share (of the box's longer side) count found keypoints only: `not_found` says how many
-    labelled keypoints that leaves out.
+    labelled keypoints that leaves out. Of several categories, `by_object` tells them apart, average precision
+    is the mean of theirs, and all else is of their objects together.
     """
     errors = keypoint_errors(truths, founds)
-    box_ap, box_ap50 = average_precision(truths, founds, schema.oks_sigmas, "bbox")
-    keypoint_ap, keypoint_ap50 = average_precision(truths, founds, schema.oks_sigmas, "keypoints")
-    objects = [int((~t.iscrowd).sum()) for t in truths]
-    matched = [sum(d is not None for d in match(t, f)) for t, f in zip(truths, founds, strict=True)]
+    schemas = [category.schema for category in categories]
+    several = len(categories) > 1
     return {
-        "bbox": {"ap": box_ap, "ap50": box_ap50},
-        "keypoints": {"ap": keypoint_ap, "ap50": keypoint_ap50},
+        **_precision(
+            mean_precision(truths, founds, schemas, "bbox"),
+            mean_precision(truths, founds, schemas, "keypoints"),
+        ),
         "pck": _pck_table(errors),
         "pck_by_visibility": {
             name: _pck_table(errors, errors.v == v)
@@ -259,12 +286,54 @@ def evaluate(truths: Sequence[Truth], founds: Sequence[Found], schema: KeypointS
         "error_share": _spread((errors.error_px / errors.side_px)[np.isfinite(errors.error_px)]),
         "confidence_95": bootstrap(errors, len(truths)),
         "n_images": len(truths),
-        "n_objects": sum(objects),
-        "n_found": sum(matched),
+        **_counts(truths, founds, range(1, len(categories) + 1)),
         "n_keypoints": len(errors.error_px),
         "not_found": int((~np.isfinite(errors.error_px)).sum()),
-        "oks_sigmas": list(schema.oks_sigmas),
-        "per_keypoint": {name: _one_keypoint(errors, k) for k, name in enumerate(schema.names)},
+        "oks_sigmas": {c.name: list(c.schema.oks_sigmas) for c in categories}
+        if several
+        else list(schemas[0].oks_sigmas),
+        "per_keypoint": {
+            f"{category.name} {name}" if several else name: _one_keypoint(errors, label, k)
+            for label, category in enumerate(categories, start=1)
+            for k, name in enumerate(category.schema.names)
+        },
+        "by_object": {
+            category.name: _one_object(truths, founds, errors, label, category)
+            for label, category in enumerate(categories, start=1)
+            if several
+        },
+    }
+
+
+def _precision(bbox: Precision, keypoints: Precision) -> dict[str, dict[str, float | None]]:
+    return {
+        kind: dict(zip(("ap", "ap50"), values, strict=True))
+        for kind, values in (("bbox", bbox), ("keypoints", keypoints))
+    }
+
+
+def _counts(truths: Sequence[Truth], founds: Sequence[Found], labels: Sequence[int]) -> dict[str, int]:
+    counts = {"n_objects": 0, "n_found": 0}
+    for truth, found in zip(truths, founds, strict=True):
+        counted = np.flatnonzero(~truth.iscrowd & np.isin(truth.labels, labels))
+        matched = match(truth, found)
+        counts["n_objects"] += len(counted)
+        counts["n_found"] += sum(matched[i] is not None for i in counted)
+    return counts
+
+
+def _one_object(
+    truths: Sequence[Truth], founds: Sequence[Found], errors: Errors, label: int, category: Category
+) -> dict[str, Any]:
+    sigmas, rows = category.schema.oks_sigmas, errors.label == label
+    return {
+        **_precision(
+            average_precision(truths, founds, sigmas, "bbox", label),
+            average_precision(truths, founds, sigmas, "keypoints", label),
+        ),
+        **_counts(truths, founds, [label]),
+        "pck": _pck_table(errors, rows),
+        "error_px": _spread(errors.error_px[rows & np.isfinite(errors.error_px)]),
     }
 
 
@@ -278,8 +347,8 @@ def _spread(values: Array) -> dict[str, float | None]:
     return {"median": float(np.median(values)), "p90": float(np.percentile(values, 90))}
 
 
-def _one_keypoint(errors: Errors, k: int) -> dict[str, Any]:
-    rows = errors.keypoint == k
+def _one_keypoint(errors: Errors, label: int, k: int) -> dict[str, Any]:
+    rows = (errors.label == label) & (errors.keypoint == k)
     found = rows & np.isfinite(errors.error_px)
     bias: dict[str, list[float] | None] = {"px": None, "share": None}
     if found.any():

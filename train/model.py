@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 from torchvision.models.detection import KeypointRCNN
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
@@ -38,6 +39,9 @@ IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALF = [0.5, 0.5, 0.5]
 COCO_KEYPOINTS = 17
 HEATMAP_CELLS = 56
+Calibration = tuple[float, float]
+UNCALIBRATED: Calibration = (1.0, 0.0)
+EPSILON = 1e-6
 KEYPOINT_POOL = {"convolutions": 14, "hourglass": 28}
 
 
@@ -114,13 +118,15 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
 
     keypoint_regions: regions an image gives the keypoint head in a training step, at most.
     keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's.
+    calibration: (categories, 2), see `calibrated`.
     """
 
     keypoint_regions: int
     keypoint_reach: float
+    calibration: Tensor
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
-        """images: (3, H, W) float in [0, 1] each.
+        """images: (3, H, W) float in [0, 1] each. targets: as of transforms.TrainingImages.
 
         Training: returns the dict of losses. Evaluation: for each image boxes (N, 4) xyxy px, labels (N),
         scores (N), keypoints (N, K, 3) with v = 1, keypoints_scores (N, K) in [0, 1].
@@ -133,6 +139,13 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         return self._detect(features, proposals, batch)
 
     def _losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Each the mean of its value in every image; loss_keypoint of those with labelled keypoints.
+
+        So a batch's losses are the weighted means of its parts', wherever all images have one size (else they
+        are padded to the batch's largest) and enough regions to sample.
+        """
+        streams = [torch.Generator().manual_seed(int(t["seed"])) for t in targets]
+        self.rpn.fg_bg_sampler.streams = self.roi_heads.fg_bg_sampler.streams = streams
         batch, targets = self.transform(images, targets)
         features = self.backbone(batch.tensors)
         proposals, losses = self.rpn(batch, features, targets)
@@ -141,21 +154,25 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         class_logits, box_regression = heads.box_predictor(
             heads.box_head(heads.box_roi_pool(features, proposals, sizes))
         )
-        classifier, box_reg = fastrcnn_loss(class_logits, box_regression, labels, regression)
-        positive = [torch.where(c > 0)[0] for c in labels]
-        positive = [at[torch.randperm(len(at), device=at.device)[: self.keypoint_regions]] for at in positive]
+        counts = [len(p) for p in proposals]
+        each = zip(class_logits.split(counts), box_regression.split(counts), labels, regression, strict=True)
+        box_losses = [fastrcnn_loss(c, b, [own], [r]) for c, b, own, r in each]
+        classifier, box_reg = (torch.stack(values).mean() for values in zip(*box_losses, strict=True))
+        positive = [
+            drawn(torch.where(c > 0)[0], self.keypoint_regions, stream)
+            for c, stream in zip(labels, streams, strict=True)
+        ]
         boxes = [self.reach(p[at]) for p, at in zip(proposals, positive, strict=True)]
-        points = torch.cat(
-            [t["keypoints"][m[at]] for t, m, at in zip(targets, matched, positive, strict=True)]
-        )
+        points = [t["keypoints"][m[at]] for t, m, at in zip(targets, matched, positive, strict=True)]
         logits = heads.keypoint_predictor(
             heads.keypoint_head(heads.keypoint_roi_pool(features, boxes, sizes))
         )
-        keypoint = heatmap_loss(logits.float(), torch.cat(boxes), points)
+        maps = logits.float().split([len(b) for b in boxes])
+        keypoint = torch.stack([heatmap_loss(*image) for image in zip(maps, boxes, points, strict=True)])
         return {
             "loss_classifier": classifier,
             "loss_box_reg": box_reg,
-            "loss_keypoint": keypoint,
+            "loss_keypoint": keypoint.sum() / max(with_keypoints(targets), 1),
             **losses,
         }
 
@@ -181,7 +198,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
                     "scores": s,
                     "labels": c,
                     "keypoints": keypoints,
-                    "keypoints_scores": keypoint_scores,
+                    "keypoints_scores": calibrated(keypoint_scores, self.calibration[c - 1]),
                 }
             )
         return result
@@ -212,6 +229,35 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
             for kept, values in zip(refined, (b, s, c), strict=True):
                 kept.append(values[keep])
         return refined
+
+
+def with_keypoints(targets: list[dict[str, Tensor]]) -> int:
+    """How many images have labelled keypoints."""
+    return sum(bool((t["keypoints"][..., 2] > 0).any()) for t in targets)
+
+
+def drawn(candidates: Tensor, count: int, stream: torch.Generator) -> Tensor:
+    """`count` of the candidates (N,) at random, or all."""
+    order = torch.randperm(len(candidates), generator=stream)[:count]
+    return candidates[order.to(candidates.device)]
+
+
+class RegionSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
+    """torchvision's, with a random stream for each image: what an image trains on does not depend on the
+    images beside it."""
+
+    streams: list[torch.Generator]
+
+    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """matched_idxs: (N,) each, >= 1 positive, 0 negative, -1 neither. Returns masks of those chosen."""
+        chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for labels, stream in zip(matched_idxs, self.streams, strict=True):
+            most = int(self.batch_size_per_image * self.positive_fraction)
+            positive = drawn(torch.where(labels >= 1)[0], most, stream)
+            negative = drawn(torch.where(labels == 0)[0], self.batch_size_per_image - len(positive), stream)
+            for masks, at in zip(chosen, (positive, negative), strict=True):
+                masks.append(torch.zeros_like(labels, dtype=torch.uint8).index_fill(0, at, 1))
+        return chosen
 
 
 def heatmap_loss(logits: Tensor, boxes: Tensor, keypoints: Tensor) -> Tensor:
@@ -267,6 +313,16 @@ def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Ten
     return torch.cat((xy, torch.ones_like(xy[..., :1])), dim=2), mass
 
 
+def calibrated(confidence: Tensor, calibration: Tensor) -> Tensor:
+    """How likely a keypoint is right: logistic function of slope * logit(confidence) + offset (Platt, 1999).
+
+    confidence: (N, K) in [0, 1]. calibration: (N, 2) slope and offset.
+    """
+    slope, offset = calibration[:, :1], calibration[:, 1:]
+    p = confidence.clamp(EPSILON, 1 - EPSILON)
+    return torch.sigmoid(slope * torch.log(p / (1 - p)) + offset)
+
+
 def build_model(
     config: ModelConfig, num_classes: int, num_keypoints: int, vendor: bool = True
 ) -> KeypointDetector:
@@ -286,6 +342,8 @@ def build_model(
     freeze(model.backbone.body, config)
     fold(model.backbone.body, eps=0.0 if config.weights == "coco" else None)
     model.backbone.body.to(memory_format=torch.channels_last)
+    uncalibrated = torch.tensor([UNCALIBRATED] * (num_classes - 1))
+    model.register_buffer("calibration", uncalibrated, persistent=False)
     return model
 
 
@@ -328,6 +386,9 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
     )
     mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
+    for part in (model.rpn, model.roi_heads):
+        sampler = part.fg_bg_sampler
+        part.fg_bg_sampler = RegionSampler(sampler.batch_size_per_image, sampler.positive_fraction)
     model.roi_heads.keypoint_predictor.up_scale = HEATMAP_CELLS // (2 * pool)
     model.transform = _SameSize(config.long_side_px, config.long_side_px, mean, std)
     if config.proposal_strides != config.strides:

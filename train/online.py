@@ -45,6 +45,7 @@ def sample_of(labels: Labels, name: Path, width: int, height: int, category: Cat
         width=width,
         height=height,
         boxes=np.array([labels.boxes_xyxy[n] for n in own], dtype=np.float64).reshape(-1, 4),
+        labels=np.ones(len(own), dtype=np.int64),
         keypoints=np.array([labels.keypoints[n] for n in own]).reshape(-1, len(category.schema), 3),
         area=np.array([float(labels.area_px[n]) for n in own]),
         iscrowd=np.zeros(len(own), dtype=bool),

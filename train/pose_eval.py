@@ -13,7 +13,6 @@ from synth.generate import image_file, read_log
 from synth.progress import track
 from synth.scene_json import scene_from_json
 from synth.types import Array, ObjectAsset
-from train.checkpoint import check_object
 from train.datasets import read_image
 from train.metrics import box_iou
 from train.pose import NoPose, add_error, add_s_error, nearest_symmetric, rotation_angle, solve_pose
@@ -47,7 +46,7 @@ def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: i
     """
     asset = load_object(object_)
     detector = Detector.load(weights, device)
-    check_object(detector.category, object_category(object_)[0], str(weights))
+    detector.narrow([object_category(object_)[0]], str(weights))
     cases = [case for case in _cases(synth, count)]
     fixed, points = rigid_keypoints(asset), model_points(asset)
     rows: list[dict[str, float]] = []

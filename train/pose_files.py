@@ -21,7 +21,6 @@ from synth.geometry import intrinsics, to_opencv
 from synth.progress import track
 from synth.sample import calibrated_camera
 from synth.types import Camera
-from train.checkpoint import check_object
 from train.datasets import read_image
 from train.pose import NoPose, Pose, axes_in_picture, solve_pose
 from train.pose_eval import rigid_keypoints
@@ -63,7 +62,7 @@ def pose_files(
 ) -> tuple[int, dict[str, str]]:
     """Writes poses.jsonl and overlays/ to `out`; returns the number of poses and what could not be read."""
     asset = load_object(object_)
-    check_object(detector.category, object_category(object_)[0], object_)
+    detector.narrow([object_category(object_)[0]], object_)
     fixed, names = rigid_keypoints(asset), overlay_names(photos)
     lines: list[str] = []
     failed: dict[str, str] = {}
@@ -76,7 +75,7 @@ def pose_files(
             continue
         camera = camera_for(rgb.shape[1], rgb.shape[0], calibration, fov_deg)
         found = detector(rgb)
-        drawn, rows = overlay(rgb, found, detector.category.schema, 0.0), []
+        drawn, rows = overlay(rgb, found, detector.categories, 0.0), []
         for detection in found:
             solved = solve_pose(
                 asset.keypoints_m, detection.keypoints, detection.keypoint_scores * fixed, camera

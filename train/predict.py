@@ -1,5 +1,6 @@
 """Keypoints in a photo of any size, from a snapshot's weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from synth.coco import Category
 from synth.errors import ConfigError
 from synth.types import Array
-from train.checkpoint import load_model
+from train.checkpoint import label_of, load_model
 from train.metrics import Found
 from train.model import KeypointDetector
 from train.runtime import Detection, fit_size
@@ -54,9 +55,14 @@ class Detector:
     """
 
     def __init__(
-        self, model: KeypointDetector, category: Category, long_side_px: int, device: torch.device
+        self,
+        model: KeypointDetector,
+        categories: Sequence[Category],
+        long_side_px: int,
+        device: torch.device,
     ) -> None:
-        self.category = category
+        self.categories = tuple(categories)
+        self._labels = np.arange(1, 1 + len(categories))
         self._model = model
         self._long_side_px = long_side_px
         self._device = device
@@ -70,23 +76,37 @@ class Detector:
         model, meta = load_model(snapshot_folder(Path(folder)))
         choose(model, chosen)
         side = chosen.long_side_px or meta.config.model.long_side_px
-        return cls(model.to(device), meta.category, side, device)
+        return cls(model.to(device), meta.categories, side, device)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
-        boxes, scores, keypoints, keypoint_scores = self._run(rgb)
-        return [
-            Detection(box, float(score), self.category.name, points, point_scores)
-            for box, score, points, point_scores in zip(
-                boxes, scores, keypoints, keypoint_scores, strict=True
+        found = self.found(rgb)
+        assert found.keypoint_scores is not None
+        detections = []
+        for i, label in enumerate(found.labels):
+            category = self.categories[label - 1]
+            own = slice(len(category.schema))
+            points, point_scores = found.keypoints[i, own], found.keypoint_scores[i, own]
+            detections.append(
+                Detection(found.boxes[i], float(found.scores[i]), category.name, points, point_scores)
             )
-        ]
+        return detections
+
+    def narrow(self, wanted: Sequence[Category], where: str) -> None:
+        """Finds only these objects from now on, labelled in this order; `where` names the weights in errors.
+
+        Raises DataError for an object the weights do not know or know with other keypoints.
+        """
+        self._labels = self._labels[[label_of(self.categories, category, where) - 1 for category in wanted]]
+        self.categories = tuple(wanted)
+
+    @property
+    def calibration(self) -> Array:
+        """(categories, 2): what the keypoints' confidences went through, see model.calibrated."""
+        return self._model.calibration.cpu().numpy().astype(np.float64)[self._labels - 1]
 
     def found(self, rgb: NDArray[np.uint8]) -> Found:
         """The same detections as arrays, for metrics."""
-        return Found(*self._run(rgb))
-
-    def _run(self, rgb: NDArray[np.uint8]) -> tuple[Array, Array, Array, Array]:
         height, width = rgb.shape[:2]
         fitted = fit_size(width, height, self._long_side_px)
         image = torch.from_numpy(np.ascontiguousarray(resize(rgb, *fitted))).permute(2, 0, 1)
@@ -97,11 +117,14 @@ class Detector:
         self._model.train(trained)
         scale = np.array([width / fitted[0], height / fitted[1]])
         arrays = {key: value.cpu().numpy().astype(np.float64) for key, value in result.items()}
-        return (
-            arrays["boxes"] * np.tile(scale, 2),
-            arrays["scores"],
-            arrays["keypoints"][..., :2] * scale,
-            arrays["keypoints_scores"],
+        most = max(len(category.schema) for category in self.categories)
+        row, label = np.nonzero(arrays["labels"][:, None] == self._labels)
+        return Found(
+            boxes=arrays["boxes"][row] * np.tile(scale, 2),
+            scores=arrays["scores"][row],
+            labels=label + 1,
+            keypoints=arrays["keypoints"][row, :most, :2] * scale,
+            keypoint_scores=arrays["keypoints_scores"][row, :most],
         )
 
 

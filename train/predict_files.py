@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.coco import ImageLabels, category_to_json, image_to_json
+from synth.coco import Category, ImageLabels, category_to_json, image_to_json
 from synth.draw import draw_objects, write_image
 from synth.errors import DataError
 from synth.files import write_text
 from synth.progress import track
-from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE
 from train.datasets import read_image
 from train.inputs import Film, film_size, read_frames
 from train.predict import Detector
@@ -131,18 +131,17 @@ class _Writer:
         height, width = rgb.shape[:2]
         image_id = len(self.images) + 1
         self.images.append(image_to_json(ImageLabels(image_id, name, width, height, ())))
-        category_id = self._detector.category.id
-        self.results += [coco_result(d, image_id, category_id, self._keypoint_score) for d in found]
-        names = self._detector.category.schema.names
-        objects = [detection_to_json(d, names) for d in found]
+        own = {category.name: category for category in self._detector.categories}
+        self.results += [coco_result(d, image_id, own[d.name].id, self._keypoint_score) for d in found]
+        objects = [detection_to_json(d, own[d.name].schema.names) for d in found]
         self._rows.append(json.dumps({"image": name, "width": width, "height": height, "objects": objects}))
-        return overlay(rgb, found, self._detector.category.schema, self._keypoint_score)
+        return overlay(rgb, found, self._detector.categories, self._keypoint_score)
 
     def close(self) -> None:
         document = {
             "images": self.images,
             "annotations": [],
-            "categories": [category_to_json(self._detector.category)],
+            "categories": [category_to_json(category) for category in self._detector.categories],
         }
         write_text(self._out / PREDICTIONS, "".join(f"{row}\n" for row in self._rows))
         write_text(self._out / IMAGES, json.dumps(document))
@@ -175,13 +174,19 @@ def coco_result(
     }
 
 
-def overlay(rgb: Rgb, found: Sequence[Detection], schema: KeypointSchema, keypoint_score: float) -> Rgb:
+def overlay(
+    rgb: Rgb, found: Sequence[Detection], categories: Sequence[Category], keypoint_score: float
+) -> Rgb:
     """A copy of `rgb` with boxes, scores, skeletons and the keypoints that are sure enough."""
-    points = [
-        np.column_stack([d.keypoints, np.where(d.keypoint_scores >= keypoint_score, VISIBLE, NOT_LABELLED)])
-        for d in found
-    ]
-    captions = [f"{d.name} {d.score:.2f}" for d in found]
-    return draw_objects(
-        rgb, schema, [d.box_xyxy for d in found], points, names=len(schema) <= 12, captions=captions
-    )
+    for category in categories:
+        own = [d for d in found if d.name == category.name]
+        sure = [np.where(d.keypoint_scores >= keypoint_score, VISIBLE, NOT_LABELLED) for d in own]
+        rgb = draw_objects(
+            rgb,
+            category.schema,
+            [d.box_xyxy for d in own],
+            [np.column_stack([d.keypoints, v]) for d, v in zip(own, sure, strict=True)],
+            names=len(category.schema) <= 12,
+            captions=[f"{d.name} {d.score:.2f}" for d in own],
+        )
+    return rgb

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,14 @@ class Processes:
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
         distributed.broadcast(shared, src=0)
         return float(shared.item())
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of the processes' tensors."""
+        if self.world_size == 1:
+            return values
+        shared = values.to(self.device)
+        distributed.all_reduce(shared)
+        return shared
 
     def wait(self) -> None:
         if self.world_size > 1:

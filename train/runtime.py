@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Rgb = NDArray[np.uint8]
-FORMAT = 1
+FORMAT = 2
 METADATA = "meshmark"
 MAX_FILE_BYTES = 2_000_000_000
 
@@ -34,10 +34,9 @@ class Detection:
 
 @dataclass(frozen=True)
 class ExportedObject:
-    """What the file's metadata says. keypoints_m: (K, 3) in the object frame, or None.
+    """One thing the network finds. keypoints_m: (K, 3) in the object frame, or None.
 
-    flip_pairs: None for objects of which a mirrored picture would be wrong. score: least, of a box; nms: IoU
-    above which the weaker of two boxes went; both are part of the network.
+    flip_pairs: None for objects of which a mirrored picture would be wrong.
     """
 
     name: str
@@ -46,6 +45,16 @@ class ExportedObject:
     flip_pairs: tuple[tuple[int, int], ...] | None
     oks_sigmas: tuple[float, ...]
     keypoints_m: Array | None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What the file's metadata says. objects: in the order of their labels, which count from 1.
+
+    score: least, of a box; nms: IoU above which the weaker of two boxes went; both are part of the network.
+    """
+
+    objects: tuple[ExportedObject, ...]
     long_side_px: int
     score: float
     nms: float
@@ -58,10 +67,10 @@ def fit_size(width: int, height: int, long_side_px: int) -> tuple[int, int]:
 
 
 class OnnxDetector:
-    """detector(rgb) -> detections, best first. `object` says what it finds."""
+    """detector(rgb) -> detections, best first. `exported` says what it finds."""
 
-    def __init__(self, session: Any, exported: ExportedObject, score: float) -> None:
-        self.object = exported
+    def __init__(self, session: Any, exported: Exported, score: float) -> None:
+        self.exported = exported
         self._session = session
         self._score = score
 
@@ -95,47 +104,61 @@ class OnnxDetector:
     def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
         height, width = rgb.shape[:2]
-        fitted = fit_size(width, height, self.object.long_side_px)
-        boxes, scores, keypoints, keypoint_scores = self._session.run(None, {"image": resize(rgb, *fitted)})
+        fitted = fit_size(width, height, self.exported.long_side_px)
+        boxes, scores, labels, keypoints, keypoint_scores = self._session.run(
+            None, {"image": resize(rgb, *fitted)}
+        )
         scale = np.array([width / fitted[0], height / fitted[1]])
-        return [
-            Detection(
-                boxes[i].astype(np.float64) * np.tile(scale, 2),
-                float(scores[i]),
-                self.object.name,
-                keypoints[i].astype(np.float64) * scale,
-                keypoint_scores[i].astype(np.float64),
+        found = []
+        for i in np.flatnonzero(scores >= self._score):
+            kind = self.exported.objects[labels[i] - 1]
+            own = slice(len(kind.keypoint_names))
+            found.append(
+                Detection(
+                    boxes[i].astype(np.float64) * np.tile(scale, 2),
+                    float(scores[i]),
+                    kind.name,
+                    keypoints[i, own].astype(np.float64) * scale,
+                    keypoint_scores[i, own].astype(np.float64),
+                )
             )
-            for i in np.flatnonzero(scores >= self._score)
-        ]
+        return found
 
 
-def read_metadata(entries: dict[str, str], where: str) -> ExportedObject:
+def read_metadata(entries: dict[str, str], where: str) -> Exported:
     """entries: the file's own key-value pairs. Raises ValueError."""
     if METADATA not in entries:
         raise ValueError(f"{where}: no {METADATA!r} in its metadata, expected a file of `meshmark export`")
     try:
         raw = json.loads(entries[METADATA])
         if raw["format"] != FORMAT:
-            raise ValueError(f"format {raw['format']}, expected {FORMAT}")
-        names = tuple(map(str, raw["keypoint_names"]))
-        points = None if raw["keypoints_m"] is None else np.array(raw["keypoints_m"], dtype=np.float64)
-        if points is not None and points.shape != (len(names), 3):
-            raise ValueError(f"keypoints_m of shape {points.shape}, expected {(len(names), 3)}")
-        flips = raw["flip_pairs"]
-        return ExportedObject(
-            name=str(raw["name"]),
-            keypoint_names=names,
-            skeleton=tuple((int(a), int(b)) for a, b in raw["skeleton"]),
-            flip_pairs=None if flips is None else tuple((int(a), int(b)) for a, b in flips),
-            oks_sigmas=tuple(map(float, raw["oks_sigmas"])),
-            keypoints_m=points,
+            raise ValueError(
+                f"format {raw['format']}, expected {FORMAT}: export it again, with this file's own version"
+            )
+        return Exported(
+            objects=tuple(map(_exported_object, raw["objects"])),
             long_side_px=int(raw["long_side_px"]),
             score=float(raw["score"]),
             nms=float(raw["nms"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: damaged {METADATA!r} metadata: {error!r}") from error
+
+
+def _exported_object(raw: dict[str, Any]) -> ExportedObject:
+    names = tuple(map(str, raw["keypoint_names"]))
+    points = None if raw["keypoints_m"] is None else np.array(raw["keypoints_m"], dtype=np.float64)
+    if points is not None and points.shape != (len(names), 3):
+        raise ValueError(f"keypoints_m of shape {points.shape}, expected {(len(names), 3)}")
+    flips = raw["flip_pairs"]
+    return ExportedObject(
+        name=str(raw["name"]),
+        keypoint_names=names,
+        skeleton=tuple((int(a), int(b)) for a, b in raw["skeleton"]),
+        flip_pairs=None if flips is None else tuple((int(a), int(b)) for a, b in flips),
+        oks_sigmas=tuple(map(float, raw["oks_sigmas"])),
+        keypoints_m=points,
+    )
 
 
 def resize(rgb: Rgb, width: int, height: int) -> Rgb:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from synth.coco import Category
 from synth.errors import ConfigError
 from synth.generate import RenderJob, make_manifest
 from synth.types import Array
-from train.checkpoint import Meta, describe, labels_hash
+from train.checkpoint import Meta, describe, labels_hash, weights_hash
 from train.config import TrainConfig, with_changes
 from train.datasets import hold_out, read_samples
 from train.engine import TrainData
@@ -23,7 +23,7 @@ class Sources:
     """What to learn from: folders or COCO files. weights: of the rendered sets, () to draw all images alike.
 
     online: images to render while training, instead of `synthetic`; those to validate on go into the folder
-    `online_validation`.
+    `online_validation`. init: a snapshot whose weights to start from.
     """
 
     synthetic: tuple[Path, ...] = ()
@@ -32,6 +32,7 @@ class Sources:
     weights: tuple[float, ...] = ()
     online: RenderJob | None = None
     online_validation: Path = Path()
+    init: Path | None = None
 
 
 def object_category(name_or_path: str) -> tuple[Category, Array]:
@@ -40,10 +41,22 @@ def object_category(name_or_path: str) -> tuple[Category, Array]:
     return Category(category_id, name, schema), keypoints_m
 
 
+def object_categories(names_or_paths: Sequence[str]) -> tuple[list[Category], list[Array]]:
+    """object_category of each object; several get the ids 1, 2, 3 … Raises ConfigError for equal names."""
+    found = [object_category(name) for name in names_or_paths]
+    categories = [category for category, _ in found]
+    names = [category.name for category in categories]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--object: {', '.join(names)}, expected objects of different names")
+    if len(names) > 1:
+        categories = [replace(category, id=i) for i, category in enumerate(categories, start=1)]
+    return categories, [points for _, points in found]
+
+
 def load_run(
     config: TrainConfig,
-    category: Category,
-    keypoints_m: Array | None,
+    categories: Sequence[Category],
+    keypoints_m: Sequence[Array | None],
     sources: Sources,
     fraction_given: bool,
 ) -> tuple[TrainConfig, TrainData, Meta]:
@@ -51,29 +64,33 @@ def load_run(
 
     Without validation photos, real photos are held out, or rendered images if there are none (online: images
     of another seed are rendered for it). Unless the share of real images was given, it is 0 without real
-    photos and 1 without rendered ones.
+    photos and 1 without rendered ones. Raises ConfigError for several objects rendered online.
     """
     folders, real, validation, online = sources.synthetic, sources.real, sources.validation, sources.online
+    if online is not None and len(categories) > 1:
+        raise ConfigError("--synth online: renders one object, expected folders for several")
     if not folders and online is None and real is None:
         raise ConfigError("nothing to train on: expected --synth, --real or both")
     if not fraction_given:
         only = 0.0 if real is None else 1.0 if not folders and online is None else None
         config = with_changes(config, {"data": {"real_fraction": only}}, "real fraction")
-    rendered = [read_samples(path, category) for path in folders]
-    photos = read_samples(real, category) if real is not None else ()
+    rendered = [read_samples(path, *categories) for path in folders]
+    photos = read_samples(real, *categories) if real is not None else ()
     if validation is not None:
-        chosen = read_samples(validation, category)
+        chosen = read_samples(validation, *categories)
     elif photos and config.data.real_fraction != 0:
         photos, chosen = hold_out(photos, config.data.holdout, config.seed)
     elif online is not None:
         count = config.data.max_validation_images
-        chosen = online_validation(online, sources.online_validation, count, category)
+        chosen = online_validation(online, sources.online_validation, count, categories[0])
     else:
         halves = [hold_out(samples, config.data.holdout, config.seed) for samples in rendered]
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
     data = TrainData(
-        OnlineImages(online, category) if online is not None else tuple(s for part in rendered for s in part),
+        tuple(s for part in rendered for s in part)
+        if online is None
+        else OnlineImages(online, categories[0]),
         photos,
         chosen[: config.data.max_validation_images],
         weighted_sets([len(part) for part in rendered], sources.weights),
@@ -81,7 +98,9 @@ def load_run(
     hashes = {str(path): labels_hash(path) for path in (*folders, real, validation) if path is not None}
     if online is not None:
         hashes["online"] = sha256(json.dumps(make_manifest(online, online.library())).encode()).hexdigest()
-    return config, data, describe(config, category, keypoints_m, hashes)
+    if sources.init is not None:
+        hashes[f"start from {sources.init}"] = weights_hash(sources.init)
+    return config, data, describe(config, categories, keypoints_m, hashes)
 
 
 def weighted_sets(sizes: Sequence[int], weights: Sequence[float]) -> tuple[tuple[int, float], ...]:

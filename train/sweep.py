@@ -152,7 +152,7 @@ def _train_cell(
     share = None if real and synthetic else float(bool(real))
     config = with_changes(config, {"data": {"real_fraction": share}, "seed": cell.seed}, "sweep")
     watched = (real or rendered)[: config.data.max_validation_images]
-    meta = describe(config, category, None, hashes)
+    meta = describe(config, [category], [None], hashes)
     train(config, TrainData(synthetic, real, watched), meta, folder / "train", device, resume=True)
     return Detector.load(folder / "train" / "last", device)
 
@@ -160,9 +160,9 @@ def _train_cell(
 def _score(detector: Detector, category: Category, test: Sequence[Sample], folder: Path) -> dict[str, Any]:
     founds = detect(detector, test, "evaluating")
     truths = [truth_of(sample) for sample in test]
-    write_sheets(folder, test, founds, category.schema)
-    draws = ap_draws(truths, founds, category.schema.oks_sigmas)
-    return {**evaluate(truths, founds, category.schema), "keypoint_ap_draws": draws.round(4).tolist()}
+    write_sheets(folder, test, founds, [category])
+    draws = ap_draws(truths, founds, [category.schema])
+    return {**evaluate(truths, founds, [category]), "keypoint_ap_draws": draws.round(4).tolist()}
 
 
 def summary(out: Path, todo: Sequence[Cell]) -> list[dict[str, Any]]:

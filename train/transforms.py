@@ -6,7 +6,8 @@ albumentations' Resize. Its HorizontalFlip and Affine take indices (a pixel's ce
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ import cv2
 Rgb = NDArray[np.uint8]
 ELLIPSE_POINTS = 32
 MIN_BOX_PX = 2.0
-OBJECT_LABEL = 1
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class Objects:
     """N objects in a picture while it is transformed.
 
     keypoints: (N, K, 3) x, y px, v. outlines: N arrays (P, 2) px whose bounds are the object's box.
-    visible_fraction: (N,) of the object, before the picture's edge cuts it.
+    visible_fraction: (N,) of the object, before the picture's edge cuts it. labels: (N,) as in Sample.
     """
 
     keypoints: Array
     outlines: tuple[Array, ...]
     visible_fraction: Array
+    labels: NDArray[np.int64]
 
 
 def resize(rgb: Rgb, width: int, height: int) -> Rgb:
@@ -61,7 +62,7 @@ def objects_of(sample: Sample) -> Objects:
     outlines = tuple(
         outline(sample.boxes[i], sample.segmentations[i], sample.width, sample.height) for i in keep
     )
-    return Objects(sample.keypoints[keep], outlines, sample.visible_fraction[keep])
+    return Objects(sample.keypoints[keep], outlines, sample.visible_fraction[keep], sample.labels[keep])
 
 
 def outline(box: Array, segmentation: Any, width: int, height: int) -> Array:
@@ -96,12 +97,15 @@ def _mask_outline(rle: dict[str, Any], width: int, height: int) -> Array:
 class Augmenter:
     """Draws one augmented view of a picture; the same seed draws the same view.
 
-    A mirrored view is drawn only for objects that declare flip_pairs.
+    schemas: of the categories, in the order of their labels. A mirrored view is drawn only if every object in
+    the picture declares flip_pairs.
     """
 
-    def __init__(self, config: AugmentConfig, schema: KeypointSchema) -> None:
-        self._flip = config.flip if schema.flip_pairs is not None else 0.0
-        self._order = flipped_order(schema)
+    def __init__(self, config: AugmentConfig, *schemas: KeypointSchema) -> None:
+        self._flip = config.flip
+        self._may_flip = np.array([schema.flip_pairs is not None for schema in schemas])
+        most = max(map(len, schemas))
+        self._orders = np.array([flipped_order(schema, most) for schema in schemas])
         self._geometry = _geometry(config)
         self._appearance = _appearance(config)
 
@@ -109,25 +113,27 @@ class Augmenter:
         flip_seed, geometry_seed, appearance_seed = (
             int(s) for s in np.random.SeedSequence(seed).generate_state(3)
         )
-        if np.random.default_rng(flip_seed).random() < self._flip:
-            rgb, objects = mirrored(rgb, objects, self._order)
+        wanted = np.random.default_rng(flip_seed).random() < self._flip
+        if wanted and self._may_flip[objects.labels - 1].all():
+            rgb, objects = mirrored(rgb, objects, self._orders)
         rgb, objects = _move(_seeded(self._geometry, geometry_seed), rgb, objects)
         view: Rgb = _seeded(self._appearance, appearance_seed)(image=rgb)["image"]
         return view, objects
 
 
-def flipped_order(schema: KeypointSchema) -> list[int]:
-    """For each keypoint, the one whose place it takes in a mirrored picture."""
-    order = list(range(len(schema)))
+def flipped_order(schema: KeypointSchema, count: int) -> list[int]:
+    """For each of `count` keypoints, the one whose place it takes in a mirrored picture; padding stays."""
+    order = list(range(count))
     for a, b in schema.flip_pairs or ():
         order[a], order[b] = b, a
     return order
 
 
-def mirrored(rgb: Rgb, objects: Objects, order: list[int]) -> tuple[Rgb, Objects]:
-    """The picture mirrored left to right, keypoints renamed by `order`."""
+def mirrored(rgb: Rgb, objects: Objects, orders: NDArray[np.int64]) -> tuple[Rgb, Objects]:
+    """The picture mirrored left to right. orders: (categories, K), each label's flipped_order."""
     rgb, moved = _move(A.Compose([A.HorizontalFlip(p=1)], keypoint_params=_points()), rgb, objects)
-    return rgb, Objects(moved.keypoints[:, order], moved.outlines, moved.visible_fraction)
+    renamed = np.take_along_axis(moved.keypoints, orders[objects.labels - 1][:, :, None], axis=1)
+    return rgb, replace(moved, keypoints=renamed)
 
 
 def _points() -> A.KeypointParams:
@@ -183,18 +189,18 @@ def _move(compose: A.Compose, rgb: Rgb, objects: Objects) -> tuple[Rgb, Objects]
     keypoints[..., :2] = moved[: n * k].reshape(n, k, 2)
     ends = np.cumsum([len(o) for o in objects.outlines]) + n * k
     outlines = tuple(moved[end - len(o) : end] for o, end in zip(objects.outlines, ends, strict=True))
-    return result["image"], Objects(keypoints, outlines, objects.visible_fraction)
+    return result["image"], replace(objects, keypoints=keypoints, outlines=outlines)
 
 
 def scaled(objects: Objects, factor: tuple[float, float]) -> Objects:
     """Points of a picture resized by `factor` (x, y)."""
     keypoints = objects.keypoints.copy()
     keypoints[..., :2] *= factor
-    return Objects(keypoints, tuple(o * factor for o in objects.outlines), objects.visible_fraction)
+    return replace(objects, keypoints=keypoints, outlines=tuple(o * factor for o in objects.outlines))
 
 
 def to_target(objects: Objects, width: int, height: int, config: DataConfig) -> dict[str, Tensor]:
-    """torchvision's target: boxes (N, 4), labels (N,) = 1, keypoints (N, K, 3), v = 0 outside the picture.
+    """torchvision's target: boxes (N, 4), labels (N,), keypoints (N, K, 3), v = 0 outside the picture.
 
     A box holds the outline and the labelled keypoints with box_margin_px around them, cut at the picture's
     edge. Objects of which less than min_visible_fraction is visible are left out.
@@ -219,24 +225,27 @@ def to_target(objects: Objects, width: int, height: int, config: DataConfig) -> 
             boxes.append(np.concatenate((cut_low, cut_high)))
     return {
         "boxes": torch.as_tensor(np.array(boxes).reshape(-1, 4), dtype=torch.float32),
-        "labels": torch.full((len(kept),), OBJECT_LABEL, dtype=torch.int64),
+        "labels": torch.as_tensor(objects.labels[kept]),
         "keypoints": torch.as_tensor(keypoints[kept], dtype=torch.float32),
     }
 
 
 class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
-    """Augmented pictures and targets, addressed by Draw; yields (3, H, W) uint8, target, file name."""
+    """Augmented pictures and targets, addressed by Draw; yields (3, H, W) uint8, target, file name.
+
+    target: of to_target, and `seed` () of the random choices the network makes about the picture.
+    """
 
     def __init__(
         self,
         synthetic: tuple[Sample, ...] | OnlineImages,
         real: tuple[Sample, ...],
-        category: Category,
+        categories: Sequence[Category],
         config: DataConfig,
         long_side_px: int,
     ) -> None:
         self._synthetic, self._real = synthetic, real
-        self._augment = Augmenter(config.augment, category.schema)
+        self._augment = Augmenter(config.augment, *(category.schema for category in categories))
         self._config = config
         self._long_side_px = long_side_px
 
@@ -251,4 +260,5 @@ class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
         objects = scaled(objects_of(sample), (width / sample.width, height / sample.height))
         rgb, objects = self._augment(resize(rgb, width, height), objects, draw.seed)
         image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
-        return image, to_target(objects, width, height, self._config), str(sample.image_path)
+        target = {**to_target(objects, width, height, self._config), "seed": torch.tensor(draw.seed)}
+        return image, target, str(sample.image_path)

@@ -53,6 +53,7 @@ def found(detections: Sequence[Detection], num_keypoints: int) -> Found:
     return Found(
         np.array([d.box_xyxy for d in detections]).reshape(-1, 4),
         np.array([d.score for d in detections]),
+        np.ones(len(detections), dtype=np.int64),
         np.array([d.keypoints for d in detections]).reshape(-1, num_keypoints, 2),
     )
 
@@ -79,12 +80,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
     ours = Detector.load(chosen.weights)
-    schema = ours.category.schema
+    (category,) = ours.categories
+    schema = category.schema
     folder = Path(tempfile.mkdtemp())
     export(chosen.weights, folder / "model.onnx", "onnx", Settings())
     whole = OnnxDetector.load(folder / "model.onnx")
-    long_side = whole.object.long_side_px
-    calibration = read_samples(chosen.int8, ours.category)[:100]
+    long_side = whole.exported.long_side_px
+    calibration = read_samples(chosen.int8, category)[:100]
     quantize(folder / "model.onnx", folder / "int8.onnx", calibration, long_side)
     runners: dict[str, Runner] = {
         "stock keypointrcnn_resnet50_fpn": stock(len(schema), long_side),
@@ -92,7 +94,7 @@ def main() -> None:
         "ours, ONNX Runtime": whole,
         "ours, ONNX Runtime, int8": OnnxDetector.load(folder / "int8.onnx"),
     }
-    samples = [sample for folder in chosen.real for sample in read_samples(folder, ours.category)]
+    samples = [sample for folder in chosen.real for sample in read_samples(folder, category)]
     photos = [read_image(sample.image_path) for sample in samples]
     times: dict[str, list[float]] = {name: [] for name in runners}
     answers: dict[str, list[Found]] = {name: [] for name in runners}
@@ -112,7 +114,7 @@ def main() -> None:
         middle = statistics.median(seconds)
         row = f"{name:32} {1000 * middle:8.1f} ms {base / middle:6.1f} x"
         if not name.startswith("stock"):
-            scores = evaluate(truths, answers[name], schema)
+            scores = evaluate(truths, answers[name], [category])
             row += f"   keypoint AP {scores['keypoints']['ap']:.3f}  PCK@0.05 {scores['pck']['0.05']:.3f}"
         print(row)
     print(parity(answers["ours, PyTorch"], answers["ours, ONNX Runtime"]))

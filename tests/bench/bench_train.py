@@ -67,7 +67,7 @@ def main() -> None:
     config = load_config(preset_path("cpu", cuda=False))
     category, _ = object_category(chosen.object)
     samples = read_samples(chosen.synth, category)
-    views = TrainingImages(samples, (), category, config.data, config.model.long_side_px)
+    views = TrainingImages(samples, (), [category], config.data, config.model.long_side_px)
     batches = [
         collate([views[Draw(False, (n * chosen.batch + i) % len(samples), n)] for i in range(chosen.batch)])
         for n in range(chosen.repeats + 1)

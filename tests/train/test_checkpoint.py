@@ -1,18 +1,30 @@
+import json
+import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit
 
 from synth.coco import Category
 from synth.errors import DataError
 from synth.types import KeypointSchema
 from train import checkpoint
-from train.checkpoint import describe, load_model, load_weights, read_meta, recover, write_snapshot
+from train.checkpoint import (
+    describe,
+    load_model,
+    load_weights,
+    read_meta,
+    recover,
+    warm_start,
+    write_snapshot,
+)
 from train.config import TrainConfig
 from train.model import build_model
-from train.predict import Detector
+from train.predict import Detector, Settings
 
 TRAIN = Path(checkpoint.__file__).parent
 
@@ -21,7 +33,7 @@ TRAIN = Path(checkpoint.__file__).parent
 def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
     torch.manual_seed(0)
     model = build_model(tiny_config.model, 2, 2)
-    meta = describe(tiny_config, category, np.array([[0.1, 0, 0], [-0.1, 0, 0]]), {"a": "b"}, step=7)
+    meta = describe(tiny_config, [category], [np.array([[0.1, 0, 0], [-0.1, 0, 0]])], {"a": "b"}, step=7)
     write_snapshot(tmp_path / "run" / "best", meta, model.state_dict())
     return tmp_path / "run" / "best"
 
@@ -35,18 +47,18 @@ def test_snapshot_round_trip_keeps_weights_and_description(
     assert model.state_dict().keys() == expected.keys()
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)
-    assert (meta.category, meta.config, meta.step) == (category, tiny_config, 7)
-    assert meta.keypoints_m == ((0.1, 0.0, 0.0), (-0.1, 0.0, 0.0))
+    assert (meta.categories, meta.config, meta.step) == ((category,), tiny_config, 7)
+    assert meta.keypoints_m == (((0.1, 0.0, 0.0), (-0.1, 0.0, 0.0)),)
 
 
 def test_detector_loads_a_run_or_its_snapshot(snapshot: Path) -> None:
-    assert Detector.load(snapshot).category == Detector.load(snapshot.parent).category
+    assert Detector.load(snapshot).categories == Detector.load(snapshot.parent).categories
 
 
 def test_detections_scale_with_the_photo(snapshot: Path, tiny_config: TrainConfig) -> None:
     model, meta = load_model(snapshot)
     model.roi_heads.score_thresh = 0.0
-    detector = Detector(model, meta.category, tiny_config.model.long_side_px, torch.device("cpu"))
+    detector = Detector(model, meta.categories, tiny_config.model.long_side_px, torch.device("cpu"))
     small = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
     large = small.repeat(4, axis=0).repeat(4, axis=1)
     a, b = detector(small), detector(large)
@@ -84,6 +96,58 @@ def test_weights_of_another_k_list_every_tensor_that_does_not_fit(
     with pytest.raises(DataError, match=r"kps_score_lowres\.bias \(2,\) instead of \(5,\)") as error:
         load_weights(other, tensors, "w")
     assert "2 tensors do not fit" in str(error.value)
+
+
+def test_start_from_another_object_takes_what_fits_and_lists_the_rest(
+    tiny_config: TrainConfig, snapshot: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = build_model(tiny_config.model, 3, 5, vendor=False)
+    fresh = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with caplog.at_level(logging.INFO, logger="train"):
+        warm_start(other, snapshot)
+    trained = checkpoint.read_tensors(snapshot / "model.safetensors")
+    kept = sorted(name for name, t in other.state_dict().items() if t.shape != trained[name].shape)
+    assert kept == [
+        "roi_heads.box_predictor.bbox_pred.bias",
+        "roi_heads.box_predictor.bbox_pred.weight",
+        "roi_heads.box_predictor.cls_score.bias",
+        "roi_heads.box_predictor.cls_score.weight",
+        "roi_heads.keypoint_predictor.kps_score_lowres.bias",
+        "roi_heads.keypoint_predictor.kps_score_lowres.weight",
+    ]
+    for name, tensor in other.state_dict().items():
+        torch.testing.assert_close(tensor, fresh[name] if name in kept else trained[name], rtol=0, atol=0)
+    *skipped, summary = caplog.messages
+    assert [message.split()[2] for message in skipped] == kept
+    assert skipped[-2].endswith("kps_score_lowres.bias (2,), the network has (5,)")
+    assert "tensors loaded, trained on bug (K = 2)" in summary
+
+
+def test_start_from_weights_of_which_none_fits_is_refused(snapshot: Path) -> None:
+    with pytest.raises(DataError, match=r"none of its .* tensors fits the network"):
+        warm_start(torch.nn.Linear(1, 1), snapshot)
+
+
+def test_snapshot_of_an_older_format_is_refused_in_words(snapshot: Path) -> None:
+    raw = json.loads((snapshot / "meta.json").read_text())
+    (snapshot / "meta.json").write_text(json.dumps({**raw, "format": 1}))
+    with pytest.raises(
+        DataError, match=r"meta\.json: format 1, expected 2; it was written by another version"
+    ):
+        read_meta(snapshot)
+
+
+def test_calibration_is_part_of_the_snapshot_and_of_what_it_detects(
+    snapshot: Path, tiny_config: TrainConfig
+) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    settings = Settings(score=0.0)
+    plain = Detector.load(snapshot, settings=settings)(rgb)[0].keypoint_scores
+    meta = replace(read_meta(snapshot), calibration=((0.5, 2.0),))
+    write_snapshot(snapshot, meta, checkpoint.read_tensors(snapshot / "model.safetensors"))
+    assert read_meta(snapshot).calibration == ((0.5, 2.0),)
+    sure = Detector.load(snapshot, settings=settings)(rgb)[0].keypoint_scores
+    np.testing.assert_allclose(sure, expit(0.5 * logit(plain) + 2.0), rtol=1e-4)
 
 
 def test_object_with_other_keypoints_is_refused_with_both_lists(category: Category) -> None:

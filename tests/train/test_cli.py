@@ -39,7 +39,7 @@ def preset(tmp_path: Path, tiny_config: TrainConfig) -> Path:
 @pytest.fixture
 def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
     model = build_model(tiny_config.model, 2, 2, vendor=False)
-    write_snapshot(tmp_path / "best", describe(tiny_config, category, None, {}), model.state_dict())
+    write_snapshot(tmp_path / "best", describe(tiny_config, [category], [None], {}), model.state_dict())
     return tmp_path / "best"
 
 
@@ -131,6 +131,26 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("_bug_asset")
+def test_run_that_starts_from_a_snapshot_names_it_and_what_it_lacks(
+    snapshot: Path, coco_folder: Maker, preset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = invoke(
+        "train", "--object", "bug", "--synth", coco_folder(n=4), "--preset", preset, "--out", run,
+        "--steps", 1, "--device", "cpu", "--init", snapshot,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "tensors loaded, trained on bug (K = 2)" in done.stderr
+    assert f"start from {snapshot}" in json.loads((run / "best" / "meta.json").read_text())["data"]
+    gone = invoke(
+        "train", "--object", "bug", "--synth", coco_folder(n=4), "--preset", preset, "--out", tmp_path / "b",
+        "--init", tmp_path / "none",
+    )  # fmt: skip
+    assert gone.exit_code == 2
+    assert "none/model.safetensors: not readable" in gone.stderr
 
 
 def test_eval_of_weights_for_another_object_is_refused(

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,6 +22,12 @@ from train.checkpoint import describe, read_meta
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.datasets import read_samples
 from train.engine import TrainData, lr_factor, run_progress, train
+from train.evaluate import detect
+from train.metrics import keypoint_errors, truth_of
+from train.predict import Detector
+from train.processes import Processes
+
+from .one_run import gradients, job
 
 Maker = Callable[..., Path]
 
@@ -35,7 +41,7 @@ def data(coco_folder: Maker, category: Category) -> TrainData:
 def run(
     config: TrainConfig, data: TrainData, category: Category, out: Path, resume: bool = False
 ) -> engine.TrainResult:
-    return train(config, data, describe(config, category, None, {"x": "y"}), out, "cpu", resume)
+    return train(config, data, describe(config, [category], [None], {"x": "y"}), out, "cpu", resume)
 
 
 def state(out: Path) -> dict[str, Any]:
@@ -176,8 +182,12 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_the_images(
         return logits.sum() * math.nan
 
     monkeypatch.setattr("train.model.heatmap_loss", broken)
-    with pytest.raises(UserError, match=r"step 0: loss nan, loss_keypoint nan.*\.jpg"):
-        run(tiny_config, data, category, tmp_path / "run")
+    meta = describe(tiny_config, [category], [None], {str(tmp_path / "train"): ""})
+    with pytest.raises(
+        UserError,
+        match=r"step 0: loss nan, loss_keypoint nan.*\.jpg; `meshmark validate .*train` finds no fault",
+    ):
+        train(tiny_config, data, meta, tmp_path / "run", "cpu")
     assert not (tmp_path / "run" / "last").exists()
 
 
@@ -195,6 +205,27 @@ def test_keypoint_loss_that_stays_zero_stops_the_run(
     blind = replace(data, synthetic=tuple(map(unlabelled, data.synthetic)))
     with pytest.raises(UserError, match=r"step 2: keypoint loss was 0 for 3 steps.*held 0 labelled.*\.jpg"):
         run(tiny_config, blind, category, tmp_path / "run")
+
+
+def test_one_image_is_learnt_to_a_pixel(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    still = dict.fromkeys(
+        ("geometry", "flip", "color", "hue", "gray", "shadow", "blur", "noise", "jpeg"), 0.0
+    )
+    config = with_changes(
+        tiny_config,
+        {
+            "data": {"batch_size": 1, "augment": still},
+            "schedule": {"max_steps": 150, "steps_per_epoch": 150},
+        },
+        "x",
+    )
+    samples = read_samples(coco_folder(n=2), category)[1:]
+    result = run(config, TrainData(samples, (), samples), category, tmp_path / "run")
+    errors = keypoint_errors([truth_of(s) for s in samples], detect(Detector.load(result.best), samples))
+    assert len(errors.error_px) == 4
+    assert errors.error_px.max() <= 1.0
 
 
 def test_worker_processes_load_the_same_batches(
@@ -226,47 +257,102 @@ def test_average_follows_the_weights_and_is_put_in_only_for_a_while() -> None:
     torch.testing.assert_close(layer.weight.detach(), start + 1)
 
 
-def test_two_processes_train_one_model(
-    coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
-) -> None:
-    """torchrun's environment with gloo: both ranks end with the leader's snapshot of the same steps."""
-    coco_folder("train", n=12, seed=1)
-    (tmp_path / "config.json").write_text(tiny_config.model_dump_json())
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import json, sys\n"
-        "from pathlib import Path\n"
-        "import torch\n"
-        "from synth.coco import Category\n"
-        "from synth.types import KeypointSchema\n"
-        "from train.checkpoint import describe\n"
-        "from train.config import TrainConfig\n"
-        "from train.datasets import hold_out, read_samples\n"
-        "from train.engine import TrainData, train\n"
-        "torch.set_num_threads(1)\n"
-        "root = Path(sys.argv[1])\n"
-        "config = TrainConfig.model_validate_json((root / 'config.json').read_text())\n"
-        "category = Category(1, 'bug', KeypointSchema(('nose', 'tail'), (), (), (0.08, 0.08)))\n"
-        "kept, held = hold_out(read_samples(root / 'train', category), 0.2, 0)\n"
-        "meta = describe(config, category, None, {})\n"
-        "result = train(config, TrainData(kept, (), held), meta, root / 'run', 'cpu')\n"
-        "print('step', result.step)\n"
+@pytest.fixture
+def prepared(coco_folder: Maker, tiny_config: TrainConfig, tmp_path: Path) -> TrainConfig:
+    """What one_run reads; negatives and photos in the batches, averaged weights."""
+    coco_folder("train", n=14, seed=1)
+    config = with_changes(tiny_config, {"optim": {"ema_decay": 0.9}, "data": {"real_fraction": 0.25}}, "x")
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    return config
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.train.one_run", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(engine.__file__).parents[1],
     )
-    command = [sys.executable, str(script), str(tmp_path)]
+
+
+def assert_same_gradients(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """As sums in another order allow: to a thousandth of each tensor's largest."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        limit = 1e-3 * float(tensor.abs().max()) + 1e-7
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_batch_divided_into_parts_gives_the_gradient_of_the_whole(
+    prepared: TrainConfig, tmp_path: Path
+) -> None:
+    alone = Processes(0, 1, torch.device("cpu"))
+    whole = gradients(tmp_path, alone)
+    for parts in (2, 4):
+        config = with_changes(prepared, {"optim": {"accumulate": parts}}, "x")
+        assert_same_gradients(gradients(tmp_path, alone, config), whole)
+
+
+def test_two_processes_give_the_gradient_of_one_and_resume_to_the_same_weights(
+    prepared: TrainConfig, tmp_path: Path
+) -> None:
+    """torchrun's environment with gloo; each process takes half of the batch, one image after another."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000), "WORLD_SIZE": "2"}
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **shared, "RANK": str(r), "LOCAL_RANK": str(r), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=Path(engine.__file__).parents[1],
-        )
-        for r in range(2)
-    ]
-    outputs = [p.communicate(timeout=150)[0] for p in ranks]
+    ranks = [start(tmp_path, "two", **shared, RANK=str(r), LOCAL_RANK=str(r)) for r in range(2)]
+    outputs = [p.communicate(timeout=200)[0] for p in ranks]
     assert [p.returncode for p in ranks] == [0, 0], "\n".join(outputs)
-    assert all("step 4" in text for text in outputs)
-    assert state(tmp_path / "run")["step"] == 4
-    assert np.isfinite(state(tmp_path / "run")["best_score"])
+    expected = gradients(tmp_path, Processes(0, 1, torch.device("cpu")))
+    assert_same_gradients(load_file(tmp_path / "two.safetensors"), expected)
+    assert state(tmp_path / "two")["step"] == 4
+    assert_same_snapshots(tmp_path / "two", tmp_path / "two cut")
+
+
+def assert_same_snapshots(whole: Path, parts: Path) -> None:
+    for name in ("last/model.safetensors", "last/optim.safetensors", "best/model.safetensors"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+
+
+def test_run_killed_twice_ends_with_the_weights_of_one_that_never_stopped(
+    prepared: TrainConfig, tmp_path: Path
+) -> None:
+    """Before the first snapshot and between snapshots, with averaged weights; equal to the last bit."""
+    for step in (1, 3):
+        process = start(tmp_path, "kill", step)
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == -signal.SIGKILL, output
+    assert state(tmp_path / "cut")["step"] == 2
+    alone = Processes(0, 1, torch.device("cpu"))
+    engine.Run(*job(tmp_path), tmp_path / "cut", alone, True).go()
+    engine.Run(*job(tmp_path), tmp_path / "whole", alone, False).go()
+    assert_same_snapshots(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_float16_scales_its_gradients_and_keeps_the_scale_for_a_resumed_run(
+    prepared: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "precision", lambda _: torch.float16)
+    _, data, meta = job(tmp_path)
+    config = with_changes(prepared, {"amp": True, "schedule": {"max_steps": 2}}, "x")
+    alone, meta = Processes(0, 1, torch.device("cpu")), replace(meta, config=config)
+    engine.Run(config, data, meta, tmp_path / "half", alone, False).go()
+    saved = state(tmp_path / "half")["scaler"]
+    assert saved["_growth_tracker"] + (saved["scale"] < 65536.0) > 0
+    resumed = engine.Run(config, data, meta, tmp_path / "half", alone, True)
+    assert resumed.scaler.state_dict() == saved
+
+
+def test_only_a_gpu_without_bfloat16_needs_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine.precision(torch.device("cpu")) == torch.float32
+    for has, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _, has=has: has)
+        assert engine.precision(torch.device("cuda")) == expected
+
+
+def test_batch_that_does_not_divide_is_refused(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = with_changes(tiny_config, {"optim": {"accumulate": 3}}, "x")
+    with pytest.raises(ConfigError, match=r"batch_size is 4, expected a multiple of 3 .*accumulate 3"):
+        run(config, data, category, tmp_path / "run")

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = config.model_copy(update={"model": model_config})
     torch.manual_seed(1)
     model = build_model(model_config, 2, 2, vendor=False)
-    write_snapshot(folder / "best", describe(config, BUG, np.array(POINTS), {}), model.state_dict())
+    meta = replace(describe(config, [BUG], [np.array(POINTS)], {}), calibration=((0.7, 0.4),))
+    write_snapshot(folder / "best", meta, model.state_dict())
     return folder
 
 
@@ -96,10 +98,11 @@ def test_picture_without_objects_gives_no_detection(weights: Path, tmp_path: Pat
 
 
 def test_metadata_says_what_the_network_finds(exported: Path) -> None:
-    found = OnnxDetector.load(exported).object
+    exported_ = OnnxDetector.load(exported).exported
+    (found,) = exported_.objects
     assert (found.name, found.keypoint_names, found.skeleton) == ("bug", ("nose", "tail"), ((0, 1),))
     assert (found.flip_pairs, found.oks_sigmas) == ((), (0.08, 0.08))
-    assert (found.long_side_px, found.score, found.nms) == (160, 0.3, 0.5)
+    assert (exported_.long_side_px, exported_.score, exported_.nms) == (160, 0.3, 0.5)
     np.testing.assert_array_equal(found.keypoints_m, POINTS)
 
 
@@ -120,11 +123,11 @@ def test_torchscript_file_finds_the_same(weights: Path, tmp_path: Path, draw: Ma
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         network = torch.jit.load(tmp_path / "bug.pt", _extra_files=extra)
-    assert read_metadata({METADATA: extra[METADATA].decode()}, "x").name == "bug"
+    assert read_metadata({METADATA: extra[METADATA].decode()}, "x").objects[0].name == "bug"
     ours = Detector.load(weights)
     for rgb in pictures(draw):
         fitted = resize(rgb, *runtime.fit_size(rgb.shape[1], rgb.shape[0], 160))
-        boxes, scores, keypoints, _ = network(torch.from_numpy(fitted))
+        boxes, scores, _, keypoints, _ = network(torch.from_numpy(fitted))
         found = ours(rgb)
         scale = np.array([rgb.shape[1] / fitted.shape[1], rgb.shape[0] / fitted.shape[0]])
         assert len(found) == len(scores)
@@ -156,7 +159,7 @@ def test_int8_file_is_smaller_and_runs(
     quantize(exported, tmp_path / "small.onnx", samples, 160)
     assert (tmp_path / "small.onnx").stat().st_size < 0.5 * exported.stat().st_size
     detector = OnnxDetector.load(tmp_path / "small.onnx", threads=1)
-    assert detector.object.name == "bug"
+    assert detector.exported.objects[0].name == "bug"
     for rgb in pictures(draw):
         detector(rgb)
     graph = onnx.load(tmp_path / "small.onnx").graph
@@ -199,7 +202,7 @@ def rewritten(exported: Path, target: Path, entries: dict[str, str]) -> Path:
     [
         ({}, "no 'meshmark' in its metadata"),
         ({METADATA: "{"}, "damaged"),
-        ({METADATA: json.dumps({"format": 99})}, "format 99, expected 1"),
+        ({METADATA: json.dumps({"format": 99})}, "format 99, expected 2"),
         ({METADATA: json.dumps([1])}, "damaged"),
     ],
 )

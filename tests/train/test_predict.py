@@ -32,7 +32,9 @@ def weights(tmp_path: Path, tiny_config: TrainConfig) -> Path:
     """An untrained network for glue tubes: its answers mean nothing, but they are answers."""
     category: Category = object_category("glue_tube")[0]
     model = build_model(tiny_config.model, 2, 2, vendor=False)
-    write_snapshot(tmp_path / "train" / "best", describe(tiny_config, category, None, {}), model.state_dict())
+    write_snapshot(
+        tmp_path / "train" / "best", describe(tiny_config, [category], [None], {}), model.state_dict()
+    )
     return tmp_path / "train"
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from synth.coco import Category
 from synth.errors import ConfigError
+from synth.types import KeypointSchema
 from train import metrics
 from train import sweep as sweep_module
 from train.config import TrainConfig
@@ -16,6 +17,7 @@ from train.metrics import Found, Truth, ap_draws
 from train.sweep import Cell, Sources, cells, markdown, photo_counts, sweep
 
 Maker = Callable[..., Path]
+ONE = np.ones(1, dtype=int)
 
 
 @pytest.fixture
@@ -105,17 +107,17 @@ def test_photos_that_are_trained_on_are_not_scored_on(
 def test_ap_draws_are_the_same_images_for_every_detector() -> None:
     def truth(x: float) -> Truth:
         points = np.array([[[x, 10.0, 2], [x + 30, 10, 2]]])
-        return Truth(np.array([[x, 0, x + 30, 20]]), points, np.array([600.0]), np.zeros(1, bool))
+        return Truth(np.array([[x, 0, x + 30, 20]]), ONE, points, np.array([600.0]), np.zeros(1, bool))
 
     truths = [truth(float(x)) for x in range(0, 50, 10)]
-    right = [Found(t.boxes, np.ones(1), t.keypoints[..., :2]) for t in truths]
+    right = [Found(t.boxes, np.ones(1), ONE, t.keypoints[..., :2]) for t in truths]
     wrong = [
-        Found(t.boxes, np.ones(1), t.keypoints[..., :2] + (15.0 if i == 2 else 0))
+        Found(t.boxes, np.ones(1), ONE, t.keypoints[..., :2] + (15.0 if i == 2 else 0))
         for i, t in enumerate(truths)
     ]
-    sigmas = (0.05, 0.05)
-    assert (ap_draws(truths, right, sigmas) == 1).all()
-    one, again = ap_draws(truths, wrong, sigmas), ap_draws(truths, wrong, sigmas)
+    schemas = [KeypointSchema(("a", "b"), (), None, (0.05, 0.05))]
+    assert (ap_draws(truths, right, schemas) == 1).all()
+    one, again = ap_draws(truths, wrong, schemas), ap_draws(truths, wrong, schemas)
     assert (one == again).all()
     assert 0 < one.mean() < 1
     assert one.std() > 0

@@ -33,6 +33,7 @@ from train.transforms import (
 
 W, H = 200, 120
 PLAIN = AugmentConfig(geometry=0, flip=0, color=0, hue=0, gray=0, shadow=0, blur=0, noise=0, jpeg=0)
+ONE = np.ones(1, dtype=np.int64)
 DOTS = [(50.5, 40.5), (150.25, 80.7), (100.0, 60.0)]
 
 
@@ -50,7 +51,7 @@ def centroid(rgb: Any) -> tuple[float, float]:
 
 
 def one_keypoint(x: float, y: float) -> Objects:
-    return Objects(np.array([[[x, y, 2.0]]]), (np.array([[x - 9, y - 9], [x + 9, y + 9]]),), np.ones(1))
+    return Objects(np.array([[[x, y, 2.0]]]), (np.array([[x - 9, y - 9], [x + 9, y + 9]]),), np.ones(1), ONE)
 
 
 AFFINES = [
@@ -105,8 +106,9 @@ def test_mirroring_renames_left_and_right() -> None:
         np.array([[[10.0, 20, 2], [30.0, 20, 1], [20.0, 40, 2]]]),
         (np.array([[5.0, 5], [40, 50]]),),
         np.ones(1),
+        ONE,
     )
-    _, moved = mirrored(painted(1, 1), objects, flipped_order(schema_of(3, ((0, 1),))))
+    _, moved = mirrored(painted(1, 1), objects, np.array([flipped_order(schema_of(3, ((0, 1),)), 3)]))
     np.testing.assert_allclose(
         moved.keypoints[0], [[W - 30, 20, 1], [W - 10, 20, 2], [W - 20, 40, 2]], atol=1e-4
     )
@@ -149,6 +151,7 @@ def test_keypoint_moved_out_of_the_picture_is_not_labelled() -> None:
         np.array([[[10.0, 10, 2], [-0.5, 10, 2], [199.9, 10, 1], [200.0, 10, 2], [10, -2, 0]]]),
         (np.array([[0.0, 5], [200, 20]]),),
         np.ones(1),
+        ONE,
     )
     target = to_target(objects, W, H, DataConfig())
     assert target["keypoints"].shape == (1, 5, 3)
@@ -165,7 +168,7 @@ def test_albumentations_keeps_keypoints_that_leave_the_picture() -> None:
 def test_target_box_holds_outline_and_labelled_keypoints_with_margin() -> None:
     keypoints = np.array([[[20.0, 30, 2], [90, 70, 1], [150, 100, 0]]])
     target = to_target(
-        Objects(keypoints, (np.array([[30.0, 40], [60, 50]]),), np.ones(1)), W, H, DataConfig()
+        Objects(keypoints, (np.array([[30.0, 40], [60, 50]]),), np.ones(1), ONE), W, H, DataConfig()
     )
     assert target["boxes"].tolist() == [[18, 28, 92, 72]]
     assert target["labels"].tolist() == [1]
@@ -173,12 +176,12 @@ def test_target_box_holds_outline_and_labelled_keypoints_with_margin() -> None:
 
 @pytest.mark.parametrize(("visible", "kept"), [(1.0, 1), (0.4, 0)])
 def test_object_of_which_too_little_is_visible_is_no_target(visible: float, kept: int) -> None:
-    half_out = Objects(np.zeros((1, 1, 3)), (np.array([[-30.0, 10], [30, 40]]),), np.array([visible]))
+    half_out = Objects(np.zeros((1, 1, 3)), (np.array([[-30.0, 10], [30, 40]]),), np.array([visible]), ONE)
     assert len(to_target(half_out, W, H, DataConfig())["boxes"]) == kept
 
 
 def test_negative_image_gives_empty_targets_of_the_right_shape() -> None:
-    empty = Objects(np.zeros((0, 4, 3)), (), np.zeros(0))
+    empty = Objects(np.zeros((0, 4, 3)), (), np.zeros(0), ONE[:0])
     _, moved = Augmenter(AugmentConfig(), schema_of(4, ()))(painted(3, 3), empty, 1)
     target = to_target(moved, W, H, DataConfig())
     assert (target["boxes"].shape, target["keypoints"].shape) == ((0, 4), (0, 4, 3))
@@ -226,7 +229,7 @@ def test_training_image_and_target_agree(
 ) -> None:
     samples = read_samples(coco_folder(n=2), category)
     config = tiny_config.data.model_copy(update={"augment": PLAIN})
-    image, target, name = TrainingImages(samples, (), category, config, 80)[Draw(False, 0, 1)]
+    image, target, name = TrainingImages(samples, (), [category], config, 80)[Draw(False, 0, 1)]
     assert image.shape == (3, 60, 80)
     assert name.endswith("000.jpg")
     x, y, _ = target["keypoints"][0, 0].tolist()
@@ -242,7 +245,7 @@ def test_crowds_are_not_targets(
 ) -> None:
     (sample,) = read_samples(coco_folder(n=1), category)
     crowd = replace(sample, iscrowd=np.ones(1, dtype=bool))
-    images = TrainingImages((crowd,), (), category, tiny_config.data, 160)
+    images = TrainingImages((crowd,), (), [category], tiny_config.data, 160)
     assert len(images[Draw(False, 0, 1)][1]["boxes"]) == 0
 
 
