@@ -64,8 +64,8 @@ def varied_texture(part: Part, look: Look, material: MaterialRange | None) -> ND
 
 
 def varied_color(part: Part, look: Look) -> tuple[float, float, float]:
-    """The part's base colour (linear RGB); for untextured parts with the look's hue, saturation, value."""
-    if part.texture is not None:
+    """The part's base colour (linear RGB); for parts of one colour with the look's hue, saturation, value."""
+    if part.texture is not None or part.vertex_colors is not None:
         return part.base_color
     encoded = (np.array(part.base_color) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
     r, g, b = (shift_hsv(encoded[None, None], look)[0, 0] / 255.0) ** 2.2

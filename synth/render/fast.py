@@ -32,7 +32,15 @@ from synth.render.base import (
     shadow_region,
     varied_color,
 )
-from synth.render.device import Geometry, Targets, load_program, open_context, set_uniforms
+from synth.render.device import (
+    RGB_FROM_ROOT,
+    ROOT_FROM_SRGB,
+    Geometry,
+    Targets,
+    load_program,
+    open_context,
+    set_uniforms,
+)
 from synth.render.projection import (
     Rect,
     background_depth,
@@ -60,13 +68,8 @@ EVERYTHING = 1e9
 """Metres below the ground that show where there is no ground."""
 NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
 GL_CLIP_DISTANCE0 = 0x3000
-_STEPS = np.arange(256) / 255
-_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4)
-ROOT_FROM_SRGB = (np.sqrt(_LINEAR) * 255 + 0.5).astype(np.uint8)
-RGB_FROM_ROOT = (_STEPS ** (2 / 2.2) * 255 + 0.5).astype(np.uint8)
-"""On the device 8 bits hold the square root of linear light: it costs the least to decode and to encode."""
 FRAME_BYTES = 2048
-FRAME, SHADOWS, BASE, SURFACES, MATERIALS = 0, 0, 1, 2, 3
+FRAME, SHADOWS, BASE, SURFACES, MATERIALS, NORMALS, GLOSS = 0, 0, 1, 2, 3, 4, 5
 """Binding points of textures and of the uniform block."""
 
 
@@ -74,14 +77,15 @@ FRAME, SHADOWS, BASE, SURFACES, MATERIALS = 0, 0, 1, 2, 3
 class _Draw:
     """One part in the scene. id: n for parts of the n-th object (from 1), 0 for distractors.
 
-    color: factor of the texture; look: how the texture is varied.
+    textures: of surface.frag, by the flag that names the variant which reads it. color: factor of the base
+    colour; look: how that is varied.
     """
 
     geometry: Geometry
     T_world_from_part: Array
     id: int
     color: tuple[float, float, float]
-    texture: moderngl.Texture | None
+    textures: dict[str, moderngl.Texture]
     look: Look
 
     def corners_world(self) -> Array:
@@ -212,14 +216,19 @@ class FastRenderer:
                     self._geometries[place] = Geometry(self._gl, part)
                 look = instance.looks[part.name]
                 image = chosen_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
-                texture = None if image is None else self._texture(id(image), partial(np.asarray, image))
+                textures = {"TEXTURED": image, "BUMPY": part.normal_texture, "GLOSSY": part.surface_texture}
+                varied = image is not None or part.vertex_colors is not None
                 yield _Draw(
                     geometry=self._geometries[place],
                     T_world_from_part=shaped @ self._jointed(instance, part.name),
                     id=n,
                     color=varied_color(part, look),
-                    texture=texture,
-                    look=look if texture else replace(look, hue=0.0, saturation=1.0, value=1.0),
+                    textures={
+                        flag: self._texture(id(image), partial(np.asarray, image), light=flag == "TEXTURED")
+                        for flag, image in textures.items()
+                        if image is not None
+                    },
+                    look=look if varied else replace(look, hue=0.0, saturation=1.0, value=1.0),
                 )
 
     def _jointed(self, instance: ObjectInstance, part: str) -> Array:
@@ -233,16 +242,22 @@ class FastRenderer:
         for d, geometry in zip(scene.distractors, geometries, strict=True):
             texture = self._surface(d.surface, d.surface_seed)
             look = Look(roughness=d.roughness, metallic=d.metallic)
-            yield _Draw(geometry, d.T_world_from_object, 0, d.tint, texture, look)
+            yield _Draw(geometry, d.T_world_from_object, 0, d.tint, {"TEXTURED": texture}, look)
 
     def _surface(self, kind: str, seed: int) -> moderngl.Texture:
         return self._texture((kind, seed), lambda: surface(kind, seed))
 
-    def _texture(self, key: Hashable, load: Callable[[], NDArray[np.uint8]]) -> moderngl.Texture:
-        """The texture of `key`: of a procedural surface, or the id of an array that the library holds."""
+    def _texture(
+        self, key: Hashable, load: Callable[[], NDArray[np.uint8]], light: bool = True
+    ) -> moderngl.Texture:
+        """The texture of `key`: of a procedural surface, or the id of an array that the library holds.
+
+        light: the array holds sRGB colours, not directions or factors.
+        """
         if key not in self._textures:
             image = load()
-            texture = self._gl.texture(image.shape[1::-1], 3, cv2.LUT(image, ROOT_FROM_SRGB).tobytes())
+            image = np.asarray(cv2.LUT(image, ROOT_FROM_SRGB), np.uint8) if light else image
+            texture = self._gl.texture(image.shape[1::-1], 3, image.tobytes())
             texture.build_mipmaps()
             self._textures[key] = texture
         self._textures.move_to_end(key)
@@ -286,12 +301,14 @@ class FastRenderer:
         self._gl.enable_only(moderngl.DEPTH_TEST)
         for number, draw in enumerate(view.draws, start=1):
             T = draw.T_world_from_part
-            program = self._program("surface", view, "TEXTURED" if draw.texture else "")
-            if draw.texture:
-                draw.texture.use(BASE)
+            colored = "COLORED" if draw.geometry.colored else ""
+            program = self._program("surface", view, *draw.textures, colored)
+            for flag, texture in draw.textures.items():
+                texture.use({"TEXTURED": BASE, "BUMPY": NORMALS, "GLOSSY": GLOSS}[flag])
             set_uniforms(
                 program,
                 clip_from_part=view.clip_from_world @ T,
+                world_from_part=T,
                 normal_from_part=np.linalg.inv(T[:3, :3]).T,
                 above_ground=T[2] + [0.0, 0.0, 0.0, view.sunk],
                 part=number,
@@ -331,7 +348,7 @@ class FastRenderer:
         for draw in draws:
             look = draw.look
             hue = round(look.hue * 256) / 256
-            rows += [*draw.color, max(look.roughness, 0.04), hue, look.saturation, look.value, look.metallic]
+            rows += [*draw.color, look.roughness, hue, look.saturation, look.value, look.metallic]
         texture = self._gl.texture((2, len(draws)), 4, np.array(rows, "f4").tobytes(), dtype="f4")
         texture.filter = moderngl.NEAREST, moderngl.NEAREST
         texture.use(MATERIALS)
@@ -368,6 +385,8 @@ class FastRenderer:
                 "base_texture": BASE,
                 "surfaces": SURFACES,
                 "materials": MATERIALS,
+                "normal_texture": NORMALS,
+                "gloss_texture": GLOSS,
             }
             set_uniforms(program, **units)
             self._programs[variant] = program

@@ -38,10 +38,11 @@ from synth.render.base import (
     distractor_part,
     may_be_hidden,
     shadow_region,
+    shift_hsv,
     varied_color,
     varied_texture,
 )
-from synth.types import Array, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
+from synth.types import Array, Look, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 1024
 SHADOW_OFFSET = (2.5, 4.0)
@@ -195,7 +196,12 @@ class PyrenderRenderer:
             nodes.append(
                 [
                     stage.add_mesh(
-                        _mesh(*_posed(asset, instance, part), part, _material(asset, instance, part)),
+                        _mesh(
+                            *_posed(asset, instance, part),
+                            part,
+                            _material(asset, instance, part),
+                            _colors(part, instance.looks[part.name]),
+                        ),
                         instance.T_world_from_object,
                     )
                     for part in asset.meshes[instance.mesh]
@@ -278,24 +284,40 @@ def _posed(asset: ObjectAsset, instance: ObjectInstance, part: Part) -> tuple[Ar
 
 
 def _material(asset: ObjectAsset, instance: ObjectInstance, part: Part) -> Any:
-    look = instance.looks[part.name]
+    look, gloss = instance.looks[part.name], part.surface_texture
     texture = varied_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
     return pyrender.MetallicRoughnessMaterial(
         baseColorFactor=(*varied_color(part, look), 1.0),
         baseColorTexture=None if texture is None else _texture(texture),
+        normalTexture=None if part.normal_texture is None else _texture(part.normal_texture),
+        metallicRoughnessTexture=None if gloss is None else _texture(gloss, "GB"),
         roughnessFactor=look.roughness,
         metallicFactor=look.metallic,
     )
 
 
-def _texture(image: Any) -> Any:
-    return pyrender.Texture(source=np.ascontiguousarray(image), source_channels="RGB")
+def _texture(image: Any, channels: str = "RGB") -> Any:
+    return pyrender.Texture(source=np.ascontiguousarray(image), source_channels=channels)
 
 
-def _mesh(vertices: Array, normals: Array, part: Part, material: Any) -> Any:
+def _colors(part: Part, look: Look) -> Array | None:
+    """(V, 3) linear RGB of the vertices, with the look's hue, saturation and value."""
+    if part.vertex_colors is None:
+        return None
+    return np.asarray((shift_hsv(part.vertex_colors[None], look)[0] / 255.0) ** 2.2)
+
+
+def _mesh(
+    vertices: Array, normals: Array, part: Part, material: Any, vertex_colors: Array | None = None
+) -> Any:
     """Both sides as faces: pyrender culls the back ones from shadows and masks, whatever its flags say."""
     faces = np.concatenate([part.faces, part.faces[:, ::-1]])
     primitive = pyrender.Primitive(
-        positions=vertices, normals=normals, texcoord_0=part.uv, indices=faces, material=material
+        positions=vertices,
+        normals=normals,
+        texcoord_0=part.uv,
+        color_0=vertex_colors,
+        indices=faces,
+        material=material,
     )
     return pyrender.Mesh([primitive])
