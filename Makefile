@@ -31,8 +31,8 @@ test: setup ## Download what the tests need, then check: what CI runs
 check: setup ## ruff, mypy, pytest [ARGS= of pytest]
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest $(ARGS)
 
-render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder RENDERER=fast|pyrender]
-	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,renderer,$(RENDERER))
+render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder ENVIRONMENTS=folder RENDERER=fast|pyrender]
+	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,renderer,$(RENDERER))
 
 preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
 	$(meshmark) preview '$(SYNTH)' $(call opt,out,$(OUT)) $(call opt,count,$(N))
@@ -41,7 +41,7 @@ validate: setup ## Say what is wrong in a COCO-keypoints folder [SYNTH=folder OB
 	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))
 
 train: setup ## Train Keypoint R-CNN [OBJECT= SYNTH=folders|online REAL= REAL_FRACTION= VAL= PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
-	$(meshmark) train --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
+	$(meshmark) train --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
 
 eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]
 	$(meshmark) eval '$(WEIGHTS)' --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))

@@ -25,6 +25,7 @@ from synth.assets import load_object
 from synth.background import photo_names
 from synth.coco import Annotation, Category, ImageLabels, write_coco
 from synth.config import RENDERERS, SynthConfig
+from synth.environment import environment_names
 from synth.errors import DataError, EnvironmentProblem
 from synth.files import write_bytes, write_text
 from synth.instance import Library
@@ -39,7 +40,7 @@ from synth.types import Labels, SceneSpec
 
 MANIFEST, SCENES, ANNOTATIONS = "manifest.json", "scenes.jsonl", "annotations.json"
 FORMAT = 1
-VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "pyrender2", "trimesh")
+VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ class RenderJob:
     backgrounds: Path | None
     seed: int
     renderer: str = RENDERERS[0]
+    environments: Path | None = None
 
     def library(self) -> Library:
         photos = photo_names(self.backgrounds) if self.backgrounds else ()
-        return Library((load_object(self.object_path),), photos)
+        maps = environment_names(self.environments) if self.environments else ()
+        return Library((load_object(self.object_path),), photos, maps, self.backgrounds)
 
 
 def image_name(index: int) -> str:
@@ -110,21 +113,25 @@ def read_log(out: Path) -> Iterator[dict[str, Any]]:
 
 def make_manifest(job: RenderJob, library: Library) -> dict[str, Any]:
     """Everything the images depend on."""
-    pool = None
-    if job.backgrounds:
-        digest = hashlib.sha256()
-        for name in library.photos:
-            digest.update(name.encode() + b"\0" + (job.backgrounds / name).read_bytes())
-        pool = {"photos": len(library.photos), "sha256": digest.hexdigest()}
     return {
         "format": FORMAT,
         "seed": job.seed,
         "renderer": job.renderer,
         "objects": {asset.name: asset.hashes for asset in library.objects},
-        "backgrounds": pool,
+        "backgrounds": _pool(job.backgrounds, library.photos),
+        "environments": _pool(job.environments, library.environments),
         "config": job.config.model_dump(mode="json"),
         "versions": {package: version(package) for package in VERSIONS},
     }
+
+
+def _pool(folder: Path | None, names: tuple[str, ...]) -> dict[str, Any] | None:
+    if folder is None:
+        return None
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
+    return {"files": len(names), "sha256": digest.hexdigest()}
 
 
 def _open(job: RenderJob, library: Library, out: Path) -> int:
@@ -204,7 +211,7 @@ class Images:
     def __init__(self, job: RenderJob) -> None:
         self._job = job
         self._library = job.library()
-        self._renderer = open_renderer(self._library, job.backgrounds, job.renderer)
+        self._renderer = open_renderer(self._library, job.backgrounds, job.renderer, job.environments)
 
     def render(self, index: int) -> tuple[bytes, SceneSpec, Labels]:
         return render_image(self._job, self._library, self._renderer, index)

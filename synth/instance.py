@@ -1,6 +1,7 @@
 """Placed objects: where an instance's keypoints and outline lie in the world and in the image."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,10 +11,15 @@ from synth.types import Array, Camera, ObjectAsset, ObjectInstance
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are made of: target objects and the names of the background photos."""
+    """What scenes are made of: target objects and the names of the background photos and environment maps.
+
+    photo_folder: where the photos lie, to see how they are lit; None = not looked at.
+    """
 
     objects: tuple[ObjectAsset, ...]
     photos: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    photo_folder: Path | None = None
 
     def __getitem__(self, name: str) -> ObjectAsset:
         return next(asset for asset in self.objects if asset.name == name)

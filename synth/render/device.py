@@ -89,9 +89,18 @@ class Targets:
         self.photo.release()
 
 
+def mipmapped(gl: moderngl.Context, sizes: tuple[int, ...]) -> moderngl.Texture:
+    """A square RGB texture of half floats, whose levels of those sizes are to be written one by one."""
+    texture = gl.texture((sizes[0], sizes[0]), 3, dtype="f2")
+    texture.build_mipmaps(0, len(sizes) - 1)
+    texture.repeat_x = texture.repeat_y = False
+    return texture
+
+
 def load_program(gl: moderngl.Context, name: str, constants: dict[str, int]) -> moderngl.Program:
     """Compiles shaders/name.vert and name.frag with the constants that they know by name."""
     head = "#version 330\n#extension GL_ARB_shading_language_packing : require\n"
+    head += "#define REFLECTING 1\n" if name == "image" else ""
     head += "".join(f"#define {key} {value}\n" for key, value in constants.items())
     head += (SHADERS / "frame.glsl").read_text()
     vertex, fragment = ((SHADERS / f"{name}.{stage}").read_text() for stage in ("vert", "frag"))

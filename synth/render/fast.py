@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.background import surface
+from synth.environment import LEVELS_PX, surround_of
 from synth.geometry import apply
 from synth.instance import Library, joint_transform
 from synth.render.base import (
@@ -38,6 +39,7 @@ from synth.render.device import (
     Geometry,
     Targets,
     load_program,
+    mipmapped,
     open_context,
     set_uniforms,
 )
@@ -69,7 +71,7 @@ EVERYTHING = 1e9
 NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
 GL_CLIP_DISTANCE0 = 0x3000
 FRAME_BYTES = 2048
-FRAME, SHADOWS, BASE, SURFACES, MATERIALS, NORMALS, GLOSS = 0, 0, 1, 2, 3, 4, 5
+FRAME, SHADOWS, BASE, SURFACES, MATERIALS, NORMALS, GLOSS, SURROUND = 0, 0, 1, 2, 3, 4, 5, 6
 """Binding points of textures and of the uniform block."""
 
 
@@ -121,9 +123,10 @@ class FastRenderer:
 
     _targets: Targets
 
-    def __init__(self, library: Library, photos: Path | None) -> None:
+    def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
         self._library = library
         self._photos = photos
+        self._environments = environments
         self._gl = open_context()
         self._programs: dict[tuple[str | int, ...], moderngl.Program] = {}
         self._images: dict[int, moderngl.VertexArray] = {}
@@ -135,6 +138,7 @@ class FastRenderer:
             self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
             self._shadows = self._gl.framebuffer(depth_attachment=self._shadow_map)
             self._shadow_map.use(SHADOWS)
+            self._surround = mipmapped(self._gl, LEVELS_PX)
             self._cells = self._gl.buffer(grid(*CELLS).tobytes())
             self._frame = self._gl.buffer(reserve=FRAME_BYTES)
             self._frame.bind_to_uniform_block(FRAME)
@@ -203,7 +207,11 @@ class FastRenderer:
             clip_from_world_for_key=clip_from_world_for_light(np.array(key.direction), centre, radius),
             sunk=SUNK * radius if scene.background.on_plane else EVERYTHING,
         )
-        self._set_frame(view)
+        surround, R_surround_from_world = surround_of(scene, self._environments, self._photos)
+        self._surround.use(SURROUND)
+        for level, radiance in enumerate(surround.levels):
+            self._surround.write(radiance.astype("f2").tobytes(), level=level)
+        self._set_frame(view, surround.irradiance, R_surround_from_world)
         return view
 
     def _object_draws(self, scene: SceneSpec) -> Iterator[_Draw]:
@@ -387,21 +395,25 @@ class FastRenderer:
                 "materials": MATERIALS,
                 "normal_texture": NORMALS,
                 "gloss_texture": GLOSS,
+                "surround": SURROUND,
             }
             set_uniforms(program, **units)
             self._programs[variant] = program
         return self._programs[variant]
 
-    def _set_frame(self, view: _View) -> None:
+    def _set_frame(self, view: _View, irradiance: Array, R_surround_from_world: Array) -> None:
         """Writes the uniform block that frame.glsl describes."""
         scene, key, distance = view.scene, view.key, FILL_DISTANCE * view.radius
         from_clip = np.array([[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0, 0, 1]])
-        ray = np.eye(4)
+        ray, turn = np.eye(4), np.eye(4)
         ray[:3, :3] = ray_from_pixel(scene.camera)
+        turn[:3, :3] = R_surround_from_world
         fills = view.fills() or [NO_KEY]
         rows: list[Any] = [
             (from_clip @ view.clip_from_world_for_key).T,
             ray.T,
+            turn.T,
+            *(scene.ambient * turn.T @ form @ turn for form in irradiance),
             [*scene.camera.T_world_from_camera[:3, 3], scene.ambient],
             [*key.direction, BACKDROP_REACH * reach(scene)],
             [*(np.array(key.color) * key.irradiance * np.pi), scene.background.tile_m],

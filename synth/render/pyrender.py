@@ -1,7 +1,8 @@
 """The reference renderer: pyrender (glTF metallic-roughness shading) on EGL, with a GPU or in software.
 
 Differences to plain pyrender: the shadow map covers the objects only, at a fixed resolution, and the
-ground does not cast; meshes are drawn in a fixed order, so that equal scenes give equal bytes.
+ground does not cast; meshes are drawn in a fixed order, so that equal scenes give equal bytes. Of an
+environment only the mean colour arrives, the same from all sides; lights are points.
 """
 
 import os
@@ -28,6 +29,7 @@ from OpenGL.GL import (
 from pyrender.renderer import Renderer as _GLRenderer
 
 from synth.background import surface
+from synth.environment import surround_of
 from synth.errors import EnvironmentProblem
 from synth.geometry import rigid, rotation_between
 from synth.instance import Library, joint_transform
@@ -53,8 +55,8 @@ OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 class _Scene(pyrender.Scene):
     """A scene whose meshes have an order and whose shadow region is given, not its bounding box."""
 
-    def __init__(self, ambient: float, shadow_centre: Array, shadow_radius: float) -> None:
-        super().__init__(bg_color=np.zeros(4), ambient_light=np.full(3, ambient))
+    def __init__(self, ambient: Array, shadow_centre: Array, shadow_radius: float) -> None:
+        super().__init__(bg_color=np.zeros(4), ambient_light=ambient)
         self.ordered: list[Any] = []
         self.ground: Any = None
         self.casting = False
@@ -135,9 +137,10 @@ class _Offscreen(pyrender.OffscreenRenderer):
 class PyrenderRenderer:
     """See synth.render.base.Renderer."""
 
-    def __init__(self, library: Library, photos: Path | None) -> None:
+    def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
         self._library = library
         self._photos = photos
+        self._environments = environments
         try:
             self._gl = _Offscreen(64, 64)
         except Exception as error:
@@ -188,7 +191,8 @@ class PyrenderRenderer:
     def _build(self, scene: SceneSpec) -> tuple[_Scene, list[list[Any]]]:
         """The pyrender scene, and the mesh nodes of each object."""
         centre, radius = shadow_region(scene, self._library)
-        stage = _Scene(scene.ambient, centre, radius)
+        surround, _ = surround_of(scene, self._environments, self._photos)
+        stage = _Scene(scene.ambient * surround.mean, centre, radius)
         stage.ground = stage.add_mesh(self._ground(scene), np.eye(4))
         nodes = []
         for instance in scene.objects:

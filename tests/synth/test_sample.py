@@ -106,10 +106,17 @@ def test_negatives_are_images_without_objects(box_library: Library, share: float
 
 def test_light_directions_are_above_the_horizon_within_the_range(box_library: Library) -> None:
     for index in range(SCENES):
-        key, fill = sample_scene(SynthConfig(), box_library, 0, index).lights
+        key, *fills = sample_scene(SynthConfig(), box_library, 0, index).lights
         assert math.sin(math.radians(25)) - 1e-9 <= key.direction[2] <= 1
-        assert fill.direction[2] > 0
+        assert math.radians(0.3) <= key.radius <= math.radians(10)
+        assert all(fill.direction[2] > 0 for fill in fills)
         assert np.linalg.norm(key.direction) == pytest.approx(1)
+
+
+def test_number_of_lights_follows_the_config(box_library: Library) -> None:
+    config = SynthConfig.model_validate({"light": {"fills": [1, 3]}})
+    counts = {len(sample_scene(config, box_library, 0, index).lights) for index in range(SCENES)}
+    assert counts == {2, 3, 4}
 
 
 def test_warm_light_is_red_and_cold_light_blue() -> None:

@@ -98,7 +98,9 @@ vec3 shaded(uvec4 surface, vec3 ray) {
         F = f0 + (1.0 - f0) * r.z;
         light += ((1.0 - F) * diffuse * r.x + F * r.y) * fill_radiance[i].rgb / dot(towards, towards);
     }
-    return light + base * ambient;
+    vec2 weight = reflectance(clamp(dot(n, v), 0.0, 1.0), roughness);
+    light += diffuse * surrounding(n);
+    return light + (f0 * weight.x + weight.y) * reflected(reflect(-v, n), roughness);
 }
 
 // Colour of the pixel's samples that show parts, and their share; equal samples are shaded once.
