@@ -85,10 +85,11 @@ def map_surround(path: Path) -> Surround:
     panorama = read_panorama(path)
     height, width = panorama.shape[:2]
     lift = np.cos((np.arange(height) + 0.5) / height * np.pi - np.pi / 2)[:, None, None]
-    mean = float((panorama.mean(2, keepdims=True) * lift).mean() / lift.mean())
-    if mean <= 0:
+    if panorama.max() <= 0:
         raise DataError(f"{path}: the map is black")
-    panorama = np.minimum(panorama, CEILING * mean)
+    for _ in range(3):  # the mean itself falls when a sun is cut
+        mean = (panorama.mean(2, keepdims=True) * lift).mean() / lift.mean()
+        panorama = np.minimum(panorama, np.float32(CEILING * mean))
     x, y = np.cos(_azimuths(width)), np.sin(_azimuths(width))
     side = (panorama.mean(2) * lift[:, :, 0]).sum(0)
     turn = np.arctan2(side @ y, side @ x)

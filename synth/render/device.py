@@ -89,10 +89,11 @@ class Targets:
         self.photo.release()
 
 
-def mipmapped(gl: moderngl.Context, sizes: tuple[int, ...]) -> moderngl.Texture:
-    """A square RGB texture of half floats, whose levels of those sizes are to be written one by one."""
-    texture = gl.texture((sizes[0], sizes[0]), 3, dtype="f2")
-    texture.build_mipmaps(0, len(sizes) - 1)
+def mipmapped(gl: moderngl.Context, size: int, components: int, dtype: str, levels: int) -> moderngl.Texture:
+    """A square texture that does not repeat, whose levels are to be written one by one."""
+    texture = gl.texture((size, size), components, dtype=dtype)
+    if levels > 1:
+        texture.build_mipmaps(0, levels - 1)
     texture.repeat_x = texture.repeat_y = False
     return texture
 

@@ -6,6 +6,7 @@ pixel shows. Only the last touches more than the region of things. Meshes, textu
 stay resident.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -56,12 +57,25 @@ from synth.render.projection import (
     union,
     widened,
 )
+from synth.render.shade import (
+    OCCLUSION_PX,
+    PENUMBRA_PX,
+    SHADE_LEVELS,
+    hulls,
+    occlusion,
+    plane_depth,
+    soft_shadow,
+)
 from synth.types import Array, Light, Look, ObjectInstance, RenderResult, SceneSpec
 
-SHADOW_MAP_PX = 1024
+SHADOW_MAP_PX = 512
+SHADOW_MARGIN = 1.08
+"""The shadow map covers this much more than the things: soft shadows reach out."""
 CELLS = (32, 24)
 """Of the grid over the image: columns and rows."""
 TEXTURES_KEPT = 128
+OCCLUSION_REACH = 1.3
+"""Occlusion is known within this many radii of the things' centre."""
 FILL_DISTANCE = 20.0
 """Fill lights stand at this many radii of the lit things."""
 SUNK = 1e-4
@@ -72,6 +86,7 @@ NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
 GL_CLIP_DISTANCE0 = 0x3000
 FRAME_BYTES = 2048
 FRAME, SHADOWS, BASE, SURFACES, MATERIALS, NORMALS, GLOSS, SURROUND = 0, 0, 1, 2, 3, 4, 5, 6
+SHADE, PENUMBRA, OCCLUSION = 7, 8, 9
 """Binding points of textures and of the uniform block."""
 
 
@@ -99,6 +114,7 @@ class _View:
     """What one picture's passes share.
 
     centre, radius: of a sphere around the things. sunk: metres below the ground that still show.
+    occlusion: of the ground by the things, see synth.render.shade; None without ground.
     """
 
     scene: SceneSpec
@@ -109,13 +125,25 @@ class _View:
     clip_from_world: Array
     clip_from_world_for_key: Array
     sunk: float
+    occlusion: tuple[NDArray[np.uint8], float] | None
 
     def fills(self) -> list[Light]:
         return [light for light in self.scene.lights if light is not self.key]
 
-    def shadow_on_ground(self, draw: _Draw) -> Array:
-        margin = 4 * 2 * self.radius / SHADOW_MAP_PX
-        return shadow_on_ground(draw.corners_world(), np.array(self.key.direction), margin)
+    def darkened(self) -> Iterator[Array]:
+        """Points on the ground; their hulls hold what each thing darkens."""
+        towards, up = np.array(self.key.direction), np.array([0.0, 0.0, 1.0])
+        for draw in self.draws:
+            corners = draw.corners_world()
+            far = max(0.0, float(corners[:, 2].max())) / max(towards[2], 0.05)
+            penumbra = 1.5 * math.tan(self.key.radius) * far
+            shadow = shadow_on_ground(corners, towards, penumbra + 8 * 2 * self.radius / SHADOW_MAP_PX)
+            around = shadow_on_ground(corners, up, self.occlusion[1] if self.occlusion else 0.0)
+            yield np.concatenate([shadow, around])
+
+    def texture_from_world_for_key(self) -> Array:
+        from_clip = np.array([[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0, 0, 1]])
+        return np.asarray(from_clip @ self.clip_from_world_for_key)
 
 
 class FastRenderer:
@@ -138,7 +166,17 @@ class FastRenderer:
             self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
             self._shadows = self._gl.framebuffer(depth_attachment=self._shadow_map)
             self._shadow_map.use(SHADOWS)
-            self._surround = mipmapped(self._gl, LEVELS_PX)
+            self._surround = mipmapped(self._gl, LEVELS_PX[0], 3, "f2", len(LEVELS_PX))
+            self._shade = mipmapped(self._gl, SHADOW_MAP_PX, 1, "f1", SHADE_LEVELS)
+            self._penumbra = mipmapped(self._gl, PENUMBRA_PX, 1, "f1", 1)
+            self._occlusion = mipmapped(self._gl, OCCLUSION_PX, 1, "f1", 1)
+            for unit, texture in (
+                (SURROUND, self._surround),
+                (SHADE, self._shade),
+                (PENUMBRA, self._penumbra),
+                (OCCLUSION, self._occlusion),
+            ):
+                texture.use(unit)
             self._cells = self._gl.buffer(grid(*CELLS).tobytes())
             self._frame = self._gl.buffer(reserve=FRAME_BYTES)
             self._frame.bind_to_uniform_block(FRAME)
@@ -204,11 +242,15 @@ class FastRenderer:
             centre=centre,
             radius=radius,
             clip_from_world=clip_from_world(scene.camera, *clip_planes(scene, diameter)),
-            clip_from_world_for_key=clip_from_world_for_light(np.array(key.direction), centre, radius),
+            clip_from_world_for_key=clip_from_world_for_light(
+                np.array(key.direction), centre, SHADOW_MARGIN * radius
+            ),
             sunk=SUNK * radius if scene.background.on_plane else EVERYTHING,
+            occlusion=occlusion(hulls(scene, self._library), centre, OCCLUSION_REACH * radius)
+            if draws and scene.background.on_plane
+            else None,
         )
         surround, R_surround_from_world = surround_of(scene, self._environments, self._photos)
-        self._surround.use(SURROUND)
         for level, radiance in enumerate(surround.levels):
             self._surround.write(radiance.astype("f2").tobytes(), level=level)
         self._set_frame(view, surround.irradiance, R_surround_from_world)
@@ -277,6 +319,16 @@ class FastRenderer:
         self._shadows.use()
         self._shadows.clear()
         self._draw_traces(view, view.draws, view.clip_from_world_for_key, EVERYTHING)
+        if not view.occlusion:
+            return
+        data = self._shadows.read(attachment=-1, components=1, dtype="f4")
+        depth = np.frombuffer(data, np.float32).reshape(SHADOW_MAP_PX, SHADOW_MAP_PX)
+        ground = plane_depth(view.texture_from_world_for_key())
+        levels, penumbra = soft_shadow(depth, ground, view.key.radius)
+        for level, shade in enumerate(levels):
+            self._shade.write(shade.tobytes(), level=level)
+        self._penumbra.write(penumbra.tobytes())
+        self._occlusion.write(view.occlusion[0].tobytes())
 
     def _trace(self, view: _View, rect: Rect, draws: Sequence[_Draw], sunk: float) -> NDArray[np.float32]:
         """(h, w, 2) depth in metres and id of what is nearest in each pixel of the rect; 0, 0 = nothing."""
@@ -337,7 +389,7 @@ class FastRenderer:
         self._gl.enable_only(moderngl.NOTHING)
         camera = view.scene.camera
         things = touched_cells(camera, (d.corners_world() for d in view.draws if laid), CELLS)
-        shade = (view.shadow_on_ground(d) for d in view.draws) if background.on_plane else ()
+        shade = view.darkened() if background.on_plane else ()
         shadows = touched_cells(camera, shade, CELLS) & ~things
         targets.image.use()
         self._fill(view, ~things & ~shadows, *flags)
@@ -396,6 +448,9 @@ class FastRenderer:
                 "normal_texture": NORMALS,
                 "gloss_texture": GLOSS,
                 "surround": SURROUND,
+                "shade": SHADE,
+                "penumbra": PENUMBRA,
+                "occlusion": OCCLUSION,
             }
             set_uniforms(program, **units)
             self._programs[variant] = program
@@ -404,19 +459,19 @@ class FastRenderer:
     def _set_frame(self, view: _View, irradiance: Array, R_surround_from_world: Array) -> None:
         """Writes the uniform block that frame.glsl describes."""
         scene, key, distance = view.scene, view.key, FILL_DISTANCE * view.radius
-        from_clip = np.array([[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0, 0, 1]])
         ray, turn = np.eye(4), np.eye(4)
         ray[:3, :3] = ray_from_pixel(scene.camera)
         turn[:3, :3] = R_surround_from_world
         fills = view.fills() or [NO_KEY]
         rows: list[Any] = [
-            (from_clip @ view.clip_from_world_for_key).T,
+            view.texture_from_world_for_key().T,
             ray.T,
             turn.T,
             *(scene.ambient * turn.T @ form @ turn for form in irradiance),
             [*scene.camera.T_world_from_camera[:3, 3], scene.ambient],
             [*key.direction, BACKDROP_REACH * reach(scene)],
             [*(np.array(key.color) * key.irradiance * np.pi), scene.background.tile_m],
+            [*view.centre[:2], OCCLUSION_REACH * view.radius, view.occlusion[1] if view.occlusion else 1.0],
             *([*(view.centre + np.array(f.direction) * distance), 0.0] for f in fills),
             *([*(np.array(f.color) * f.irradiance * np.pi * distance**2), 0.0] for f in fills),
         ]

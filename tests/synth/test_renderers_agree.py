@@ -19,6 +19,10 @@ from synth.sample import sample_scene
 from synth.types import Look, RenderResult, SceneSpec
 
 SCENES = 50
+LAMPS = SynthConfig.model_validate(
+    {"light": {"from_photo": 0.0, "key_radius_deg": [0.0, 0.0], "ambient": [0.0, 0.0]}}
+)
+"""Light that both renderers know: the reference's light from all sides is neither mirrored nor occluded."""
 Scenes = Callable[..., SceneSpec]
 
 
@@ -42,7 +46,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     found = []
     for index in range(SCENES):
         library = Library((assets[index % len(assets)],), photo_names(pool))
-        scene = sample_scene(SynthConfig(), library, 3, index)
+        scene = sample_scene(LAMPS, library, 3, index)
         results = [take(renderer, scene) for renderer in renderers]
         labels = [make_labels(scene, library, result) for result in results]
         found.append(Pair(scene, *results, (labels[0].keypoints[..., 2], labels[1].keypoints[..., 2])))

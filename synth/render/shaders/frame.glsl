@@ -10,6 +10,9 @@ layout(std140) uniform Frame {
     float wall_distance;     // where the ground ends
     vec3 key_radiance;
     float tile;              // size of the ground's pattern
+    vec2 things_at;          // the middle of the square on the ground in which `occlusion` is known
+    float things_reach;      // half its side
+    float things_height;
     vec4 fill_position[FILLS];
     vec4 fill_radiance[FILLS];
 };

@@ -54,6 +54,22 @@ float key_arrives(vec3 position, vec3 n, float bump) {
 }
 #endif
 
+#if defined(SHADOW) && defined(LIT)
+uniform sampler2D shade;             // share of the key light kept from the ground; the levels are ever softer
+uniform sampler2D penumbra;          // the level to look at
+uniform sampler2D occlusion;         // share of the other light kept from the ground
+const float SOFTEST = 5.0;
+
+float key_on_ground(vec3 position) {
+    vec2 at = (shadow_from_world * vec4(position, 1.0)).xy;
+    return 1.0 - textureLod(shade, at, SOFTEST * texture(penumbra, at).r).r;
+}
+
+float occluded(vec2 position) {
+    return texture(occlusion, (position - things_at) / (2.0 * things_reach) + 0.5).r;
+}
+#endif
+
 #ifdef THINGS
 // Hue turned by change.x; saturation and value multiplied by change.y and change.z.
 vec3 varied(vec3 rgb, vec3 change) {
@@ -99,8 +115,13 @@ vec3 shaded(uvec4 surface, vec3 ray) {
         light += ((1.0 - F) * diffuse * r.x + F * r.y) * fill_radiance[i].rgb / dot(towards, towards);
     }
     vec2 weight = reflectance(clamp(dot(n, v), 0.0, 1.0), roughness);
-    light += diffuse * surrounding(n);
-    return light + (f0 * weight.x + weight.y) * reflected(reflect(-v, n), roughness);
+    vec3 other = diffuse * surrounding(n);
+    other += (f0 * weight.x + weight.y) * reflected(reflect(-v, n), roughness);
+#ifdef LIT
+    float low = clamp(1.0 - position.z / things_height, 0.0, 1.0);
+    other *= 1.0 - low * occluded(position.xy + 0.5 * things_height * n.xy);
+#endif
+    return light + other;
 }
 
 // Colour of the pixel's samples that show parts, and their share; equal samples are shaded once.
@@ -137,9 +158,12 @@ void main() {
 #ifdef LIT
     vec3 key = key_radiance;
 #ifdef SHADOW
-    key *= key_arrives(position, vec3(0.0, 0.0, 1.0), 0.0);
+    key *= key_on_ground(position);
+    float open = 1.0 - occluded(position.xy);
+#else
+    const float open = 1.0;
 #endif
-    light = light * (other_diffuse + key * key_light.x) + other_specular + key * key_light.y;
+    light = light * (open * other_diffuse + key * key_light.x) + open * other_specular + key * key_light.y;
 #endif
     color = vec4(encoded(light), 1.0);
 #ifdef THINGS
