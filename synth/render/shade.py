@@ -25,10 +25,10 @@ Shades = NDArray[np.uint8]
 def soft_shadow(depth: NDArray[np.float32], ground: Array, radius: float) -> tuple[list[Shades], Shades]:
     """Shadow on a plane from a shadow map, percentage-closer soft shadows (Fernando, 2005) by mip levels.
 
-    depth: (n, n) of a parallel projection whose three axes are scaled alike, 1 = nothing there. ground: (3,), the
-    plane's depth there is ground · (x, y, 1), x and y in [0, 1]. radius: of the light, radians. Returns the share
-    of light that is kept away, 255 = all of it, n, n / 2 … texels wide; and (PENUMBRA_PX, PENUMBRA_PX) which of
-    these levels to look at, 255 = the last.
+    depth: (n, n) of a parallel projection whose three axes are scaled alike, 1 = nothing there. ground: (3,),
+    the plane's depth there is ground @ (x, y, 1), x and y in [0, 1]. radius: of the light, radians.
+    Returns the share of light that is kept away, 255 = all of it, n, n / 2 … texels wide; and (PENUMBRA_PX,
+    PENUMBRA_PX) which of these levels to look at, 255 = the last.
     """
     n = depth.shape[0]
     at = (np.arange(n, dtype=np.float32) + np.float32(0.5)) / n
