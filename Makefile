@@ -33,8 +33,8 @@ test: setup ## Download what the tests need, then check: what CI runs
 check: setup ## ruff, mypy, pytest [ARGS= of pytest]
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest $(ARGS)
 
-render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder RENDERER=fast|pyrender EXECUTOR=processes|ray FORMAT=folder|webdataset]
-	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,renderer,$(RENDERER)) $(call opt,executor,$(EXECUTOR)) $(call opt,format,$(FORMAT))
+render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder ENVIRONMENTS=folder RENDERER=fast|pyrender EXECUTOR=processes|ray FORMAT=folder|webdataset]
+	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,renderer,$(RENDERER)) $(call opt,executor,$(EXECUTOR)) $(call opt,format,$(FORMAT))
 
 preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
 	$(meshmark) preview '$(SYNTH)' $(call opt,out,$(OUT)) $(call opt,count,$(N))
@@ -43,7 +43,7 @@ validate: setup ## Say what is wrong in a COCO-keypoints folder [SYNTH=folder OB
 	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))
 
 train: setup ## Train Keypoint R-CNN [OBJECT=one or more SYNTH=folders|online REAL= REAL_FRACTION= VAL= INIT=snapshot PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
-	$(meshmark) train $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,init,$(INIT)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
+	$(meshmark) train $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,init,$(INIT)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
 
 eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]
 	$(meshmark) eval '$(WEIGHTS)' $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))

@@ -6,6 +6,7 @@ Procedural surfaces are made from noise filtered in the frequency domain, so the
 import colorsys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,8 +61,8 @@ def load_photo(path: Path) -> Image:
 
 
 def crop_photo(
-    photo: Image, crop: tuple[float, float, float, float], flip: bool, width_px: int, height_px: int
-) -> Image:
+    photo: NDArray[Any], crop: tuple[float, float, float, float], flip: bool, width_px: int, height_px: int
+) -> NDArray[Any]:
     """The crop (shares of the photo's size), narrowed to the image's shape and resized to it."""
     h, w = photo.shape[:2]
     x0, y0 = int(crop[0] * w), int(crop[1] * h)
@@ -71,7 +72,7 @@ def crop_photo(
     if flip:
         part = part[:, ::-1]
     shrink = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-    return np.ascontiguousarray(cv2.resize(part, (width_px, height_px), interpolation=shrink), dtype=np.uint8)
+    return np.ascontiguousarray(cv2.resize(part, (width_px, height_px), interpolation=shrink))
 
 
 @lru_cache(maxsize=16)

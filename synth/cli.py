@@ -38,6 +38,12 @@ console = Console(soft_wrap=True)
     show_default=True,
     help="Folder of photos, `default` for the pool `meshmark fetch` keeps, `none` for surfaces only.",
 )
+@click.option(
+    "--environments",
+    default="default",
+    show_default=True,
+    help="Folder of panoramas (.exr, .hdr), `default` for those `meshmark fetch` keeps, `none`: even light.",
+)
 @click.option("--renderer", default=RENDERERS[0], show_default=True, type=click.Choice(RENDERERS))
 def render(
     object_: str,
@@ -49,13 +55,15 @@ def render(
     executor: str,
     layout: str,
     backgrounds: str,
+    environments: str,
     renderer: str,
 ) -> None:
     """Render a labelled data set, or top one up to N images."""
     from synth.config import load_config
     from synth.generate import RenderJob, generate
 
-    job = RenderJob(object_, load_config(config), background_folder(backgrounds), seed, renderer)
+    photos, maps = background_folder(backgrounds), environment_folder(environments)
+    job = RenderJob(object_, load_config(config), photos, seed, renderer, maps)
     new = generate(job, out, n, workers, executor, layout)
     console.print(f"{out}: {new} images rendered, {n} asked for")
 
@@ -67,6 +75,15 @@ def background_folder(choice: str) -> Path | None:
     if choice == "none":
         return None
     return background_photos() if choice == "default" else Path(choice)
+
+
+def environment_folder(choice: str) -> Path | None:
+    """The folder of the pool of environment maps, None for even light."""
+    from synth.fetch import environment_maps
+
+    if choice == "none":
+        return None
+    return environment_maps() if choice == "default" else Path(choice)
 
 
 @click.command()
@@ -129,12 +146,17 @@ def asset_new(path: Path, mesh: Path) -> None:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["chessboards", "backgrounds"]))
+@click.argument("what", type=click.Choice(["chessboards", "backgrounds", "environments"]))
 def fetch(what: str) -> None:
-    """Fetch the real chessboard photos or the default pool of backgrounds; prints the folder."""
-    from synth.fetch import background_photos, chessboard_photos
+    """Fetch the real chessboard photos or a default pool; prints the folder."""
+    from synth.fetch import background_photos, chessboard_photos, environment_maps
 
-    console.print(str(chessboard_photos() if what == "chessboards" else background_photos()))
+    take = {
+        "chessboards": chessboard_photos,
+        "backgrounds": background_photos,
+        "environments": environment_maps,
+    }
+    console.print(str(take[what]()))
 
 
 @click.command()

@@ -95,9 +95,18 @@ class DistractorConfig(_Strict):
 class LightConfig(_Strict):
     key_irradiance: Range = (0.35, 1.3)
     key_elevation_deg: Range = (25.0, 88.0)
+    key_radius_deg: Range = (0.3, 10.0)
+    """How large the key light looks from the scene (the sun: 0.27): the larger, the softer its shadows."""
+    fills: Annotated[tuple[int, int], Field(description="low, high")] = (0, 2)
+    """Weaker lights from other sides, without shadows."""
     fill: Range = (0.0, 0.35)
     ambient: Range = (0.15, 0.6)
+    """Mean light from all sides."""
     temperature_k: Range = (2800.0, 9000.0)
+    environment: Share = 0.8
+    """Share of images in which that light is an environment map's, if there is a pool of them."""
+    from_photo: Share = 0.5
+    """Share of images with a photo behind that are lit as that photo suggests."""
 
 
 class BackgroundConfig(_Strict):

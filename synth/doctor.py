@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from synth.fetch import BACKGROUNDS, CHESSBOARDS, cache_folder
+from synth.fetch import BACKGROUNDS, CHESSBOARDS, ENVIRONMENTS, cache_folder
 from synth.render.egl import remedy
 
 LITTLE_DISK_GB = 5
@@ -83,7 +83,9 @@ def check_opengl(environment: dict[str, str]) -> Check:
 def check_pools(cache: Path) -> list[Check]:
     """What `meshmark fetch` has brought."""
     found = []
-    for what, folder in (("backgrounds", cache / BACKGROUNDS), ("chessboards", cache / CHESSBOARDS)):
+    pools = {"backgrounds": BACKGROUNDS, "environments": ENVIRONMENTS, "chessboards": CHESSBOARDS}
+    for what, name in pools.items():
+        folder = cache / name
         if folder.is_dir():
             found.append(Check("ok", what, str(folder)))
         else:

@@ -1,6 +1,6 @@
-"""Photos from outside, brought into the cache: real chessboards with their truth, backgrounds.
+"""Pictures from outside, brought into the cache: chessboards with their truth, backgrounds, environments.
 
-Both come from Debian packages (`apt-get download` + `dpkg -x`, which need no root); the chessboards, for
+All come from Debian packages (`apt-get download` + `dpkg -x`, which need no root); the chessboards, for
 other systems, also from OpenCV's repository. Every file is checked against synth.fetch_pins.
 """
 
@@ -22,14 +22,14 @@ from synth import chessboard
 from synth.assets import load_schema
 from synth.coco import Annotation, Category, ImageLabels, category_to_json, read_json, write_coco
 from synth.errors import DataError, EnvironmentProblem
-from synth.fetch_pins import BACKGROUND_SHA256, CHESSBOARD_SHA256
+from synth.fetch_pins import BACKGROUND_SHA256, CHESSBOARD_SHA256, ENVIRONMENT_SHA256
 from synth.files import write_text
 from synth.types import VISIBLE
 
 CHESSBOARD_PACKAGE = "opencv-doc"
 CHESSBOARD_URL = "https://raw.githubusercontent.com/opencv/opencv/4.6.0/samples/data/"
 BACKGROUND_LONGER_SIDE_PX = 1280
-CHESSBOARDS, BACKGROUNDS = "chessboards-v1", "backgrounds-v1"
+CHESSBOARDS, BACKGROUNDS, ENVIRONMENTS = "chessboards-v1", "backgrounds-v1", "environments-v1"
 
 
 def cache_folder() -> Path:
@@ -84,15 +84,34 @@ def background_photos() -> Path | None:
 
     Returns a flat folder of JPEGs, or None, after a warning on stderr, when the packages cannot be had.
     """
-    folder = cache_folder() / BACKGROUNDS
+    return _pool(
+        BACKGROUNDS,
+        _take_backgrounds,
+        "no background photos ({}); surfaces will be procedural only. "
+        "Pass BACKGROUNDS=folder (--backgrounds folder) to use photos of your own",
+    )
+
+
+def environment_maps() -> Path | None:
+    """A pool of panoramas to light scenes with; downloaded on the first call.
+
+    Returns a flat folder of EXR files, or None, after a warning on stderr, when the package cannot be had.
+    """
+    return _pool(
+        ENVIRONMENTS,
+        _take_environments,
+        "no environment maps ({}); light from all sides will be even. "
+        "Pass ENVIRONMENTS=folder (--environments folder) to use maps of your own",
+    )
+
+
+def _pool(name: str, take: Callable[[Path], None], warning: str) -> Path | None:
+    folder = cache_folder() / name
     if not folder.is_dir():
         try:
-            publish(folder, _take_backgrounds)
+            publish(folder, take)
         except EnvironmentProblem as error:
-            _say(
-                f"warning: no background photos ({error}); surfaces will be procedural only. "
-                "Pass BACKGROUNDS=folder (--backgrounds folder) to use photos of your own"
-            )
+            _say(f"warning: {warning.format(error)}")
             return None
     return folder
 
@@ -139,21 +158,39 @@ def _chessboards_from_url(into: Path) -> None:
 
 
 def _take_backgrounds(into: Path) -> None:
-    lines = ["Photographs from Debian packages, scaled down; see each package's copyright file.", ""]
-    for package, files in BACKGROUND_SHA256.items():
-        _say(f"fetching {len(files)} background photos: Debian package {package}")
+    def save(source: Path) -> str:
+        target = into / f"{source.stem}.jpg"
+        _save_small_jpeg(source, target)
+        return target.name
+
+    _take_packages(into, BACKGROUND_SHA256, "background photos, scaled down", save)
+
+
+def _take_environments(into: Path) -> None:
+    def save(source: Path) -> str:
+        shutil.copyfile(source, into / source.name)
+        return source.name
+
+    _take_packages(into, ENVIRONMENT_SHA256, "environment maps", save)
+
+
+def _take_packages(
+    into: Path, packages: dict[str, dict[str, str]], what: str, save: Callable[[Path], str]
+) -> None:
+    """save: brings a file of a package into the folder and returns its name there."""
+    lines = [f"From Debian packages: {what}; see each package's copyright file.", ""]
+    for package, files in packages.items():
+        _say(f"fetching {len(files)} {what}: Debian package {package}")
         with tempfile.TemporaryDirectory() as scratch:
             unpacked = _unpack_debian(package, Path(scratch))
             for name, expected in files.items():
                 if not (unpacked / name).is_file() or _sha256(unpacked / name) != expected:
                     _say(f"warning: Debian package {package}: {name} is absent or altered; left out")
                     continue
-                target = into / f"{Path(name).stem}.jpg"
-                _save_small_jpeg(unpacked / name, target)
-                lines.append(f"- {target.name}: {package}, {name}")
+                lines.append(f"- {save(unpacked / name)}: {package}, {name}")
             shutil.copyfile(unpacked / "usr/share/doc" / package / "copyright", into / f"{package}.copyright")
-    if not any(into.glob("*.jpg")):
-        raise EnvironmentProblem("Debian's packages hold none of the expected photos")
+    if len(lines) == 2:
+        raise EnvironmentProblem(f"Debian's packages hold none of the expected {what}")
     write_text(into / "SOURCE.md", "\n".join(lines) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The photos Meshmark downloads, pinned by sha256. Nothing of them is part of the project."""
+"""The photos and environment maps Meshmark downloads, pinned by sha256. Nothing of them is part of the project."""
 
 # 640×480 grey photos of a hand-held board, OpenCV's samples/data; there is no left10 and no right10.
 CHESSBOARD_SHA256: dict[str, str] = {
@@ -73,5 +73,19 @@ BACKGROUND_SHA256: dict[str, dict[str, str]] = {
         "usr/share/backgrounds/mate/nature/TwoWings.jpg": "665e5abf8a5399070a91a9a8e455fe071e5b61697ff78fdeda4e9843ef545aeb",
         "usr/share/backgrounds/mate/nature/Wood.jpg": "19c78500ac00a622e19907ab9cc7d06d46fe08c4a6142759a84195696150ec07",
         "usr/share/backgrounds/mate/nature/YellowFlower.jpg": "254da96256acb7add685679775a04d1e4a5bc8cd13e5a5a3d61351ce198a5306",
+    },
+}
+
+# Debian package -> file -> sha256: panoramas of 1024×512 px, public domain (CC0).
+ENVIRONMENT_SHA256: dict[str, dict[str, str]] = {
+    "blender-data": {
+        "usr/share/blender/datafiles/studiolights/world/city.exr": "70940108df90c0721799d29f758ca79e67e509d9a2636487e639db7779561524",
+        "usr/share/blender/datafiles/studiolights/world/courtyard.exr": "1518fa37da6a8a389810a7a70262c410553018a51f0be9e248155b9bb363ff3d",
+        "usr/share/blender/datafiles/studiolights/world/forest.exr": "63ad3243d0f9c29bd1f51b9a3bbf5c0ad25ea39299698dba6cfc29d1660d6008",
+        "usr/share/blender/datafiles/studiolights/world/interior.exr": "4f6810b182ade346eac6964bf02405adf430c321b8853a644316af4e05d0fdb5",
+        "usr/share/blender/datafiles/studiolights/world/night.exr": "a46488f5cb744f325abc9f5af3c3eeb5d9393df69b5178fbe727538522120045",
+        "usr/share/blender/datafiles/studiolights/world/studio.exr": "e501dd8a1172bd0e03903ede7f452300f8368448fe74720600338304d79281d9",
+        "usr/share/blender/datafiles/studiolights/world/sunrise.exr": "b97206217e29763d62d9a65ad2d7058460acfb4824659e7a59f5bde374f21937",
+        "usr/share/blender/datafiles/studiolights/world/sunset.exr": "a164f20b86bc43ba4afd66c988a20a9dd5f1a0a5d8e960aed57a33f78119c168",
     },
 }

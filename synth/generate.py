@@ -27,6 +27,7 @@ from synth.assets import load_object
 from synth.background import photo_names
 from synth.coco import Annotation, Category, ImageLabels, write_coco
 from synth.config import EXECUTORS, LAYOUTS, RENDERERS, SynthConfig
+from synth.environment import environment_names
 from synth.errors import DataError, EnvironmentProblem
 from synth.files import write_text
 from synth.instance import Library
@@ -43,7 +44,7 @@ from synth.types import Labels, SceneSpec
 
 MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
 FORMAT = 1
-VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "pyrender2", "trimesh")
+VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,19 @@ class RenderJob:
     backgrounds: Path | None
     seed: int
     renderer: str = RENDERERS[0]
+    environments: Path | None = None
 
     def library(self) -> Library:
         photos = photo_names(self.backgrounds) if self.backgrounds else ()
+        maps = environment_names(self.environments) if self.environments else ()
         meshes = self.config.distractors.meshes
-        return Library((load_object(self.object_path),), photos, open_pool(Path(meshes)) if meshes else None)
+        return Library(
+            (load_object(self.object_path),),
+            photos,
+            open_pool(Path(meshes)) if meshes else None,
+            maps,
+            self.backgrounds,
+        )
 
 
 def render_image(
@@ -134,19 +143,21 @@ def image_file(out: Path, index: int) -> Path:
 
 def make_manifest(job: RenderJob, library: Library) -> dict[str, Any]:
     """Everything the images depend on."""
-    pool = None
-    if job.backgrounds:
-        pool = {"photos": len(library.photos), "sha256": pool_digest(job.backgrounds, library.photos)}
     return {
         "format": FORMAT,
         "seed": job.seed,
         "renderer": job.renderer,
         "objects": {asset.name: asset.hashes for asset in library.objects},
-        "backgrounds": pool,
+        "backgrounds": _pool(job.backgrounds, library.photos),
+        "environments": _pool(job.environments, library.environments),
         "distractors": library.meshes.hashes() if library.meshes else None,
         "config": job.config.model_dump(mode="json"),
         "versions": {package: version(package) for package in VERSIONS},
     }
+
+
+def _pool(folder: Path | None, names: tuple[str, ...]) -> dict[str, Any] | None:
+    return {"files": len(names), "sha256": pool_digest(folder, names)} if folder else None
 
 
 def pool_digest(folder: Path, names: Iterable[str]) -> str:
@@ -218,7 +229,7 @@ class Images:
     def __init__(self, job: RenderJob, library: Library | None = None) -> None:
         self._job = job
         self._library = library or job.library()
-        self._renderer = open_renderer(self._library, job.backgrounds, job.renderer)
+        self._renderer = open_renderer(self._library, job.backgrounds, job.renderer, job.environments)
 
     def render(self, index: int) -> tuple[bytes, SceneSpec, Labels]:
         return render_image(self._job, self._library, self._renderer, index)

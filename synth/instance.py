@@ -1,6 +1,7 @@
 """Placed objects: where an instance's keypoints and outline lie in the world and in the image."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,11 +12,17 @@ from synth.types import Array, Camera, ObjectAsset, ObjectInstance
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are made of: target objects, names of the background photos, meshes of distractors."""
+    """What scenes are made of: target objects, names of the background photos, meshes of distractors, names
+    of the environment maps.
+
+    photo_folder: where the photos lie, to see how they are lit; None = not looked at.
+    """
 
     objects: tuple[ObjectAsset, ...]
     photos: tuple[str, ...] = ()
     meshes: MeshPool | None = None
+    environments: tuple[str, ...] = ()
+    photo_folder: Path | None = None
 
     def __getitem__(self, name: str) -> ObjectAsset:
         return next(asset for asset in self.objects if asset.name == name)

@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
 from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
+from trimesh.visual import TextureVisuals
 
 from synth.errors import AssetError
 from synth.geometry import rotation_between, unit
@@ -81,6 +83,8 @@ def _placed_meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
             if geometry.faces.min() < 0 or geometry.faces.max() >= len(geometry.vertices):
                 raise ValueError(f"a face of {name!r} has a corner that is not among its vertices")
             mesh = geometry.copy(include_cache=True)
+            if isinstance(geometry.visual, TextureVisuals):  # its copy has no vertex colours
+                vars(mesh.visual)["vertex_attributes"].update(geometry.visual.vertex_attributes.data)
             mesh.apply_transform(transform)
             mesh.metadata["name"] = name
             placed.append(mesh)
@@ -187,12 +191,20 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
     uv = getattr(mesh.visual, "uv", None)
     image = getattr(material, "baseColorTexture", None)
     texture = _texture_array(image) if image is not None and uv is not None else None
+    bumps, surface = (
+        None if uv is None or image is None else _texture_array(image)
+        for image in (getattr(material, f"{kind}Texture", None) for kind in ("normal", "metallicRoughness"))
+    )
+    textured = any(image is not None for image in (texture, bumps, surface))
     color = getattr(material, "baseColorFactor", None)
     if color is None:
         plain = np.array([255, 255, 255, 255], dtype=np.uint8)
         color = getattr(mesh.visual, "main_color", plain) if material is None else plain
-    if texture is None and "vertex_normals" not in mesh._cache:
+    if not textured and "vertex_normals" not in mesh._cache:
         mesh = trimesh.graph.smooth_shade(mesh, angle=SHARP_EDGE)
+    vertex_colors = _vertex_colors(mesh, linear=path.suffix.lower() in (".glb", ".gltf"))
+    if vertex_colors is not None and material is None:
+        color = np.ones(3)
     name = str(mesh.metadata.get("name") or path.stem)
     rgb = np.asarray(color)[:3]
     rgb = rgb / 255.0 if rgb.dtype == np.uint8 else rgb.astype(np.float64)
@@ -203,12 +215,31 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
         vertices=np.asarray(mesh.vertices, dtype=np.float64) * unit_m,
         faces=np.asarray(mesh.faces, dtype=np.int64),
         normals=np.asarray(mesh.vertex_normals, dtype=np.float64),
-        uv=None if texture is None else np.asarray(uv, dtype=np.float64),
+        uv=np.asarray(uv, dtype=np.float64) if textured else None,
         texture=texture,
         base_color=(float(rgb[0]), float(rgb[1]), float(rgb[2])),
         roughness=0.6 if roughness is None else float(roughness),
         metallic=0.0 if metallic is None else float(metallic),
+        vertex_colors=vertex_colors,
+        normal_texture=bumps,
+        surface_texture=surface,
     )
+
+
+def _vertex_colors(mesh: trimesh.Trimesh, linear: bool) -> np.ndarray | None:
+    """(V, 3) uint8 sRGB; linear: the file holds linear light, as glTF does."""
+    visual: Any = mesh.visual
+    found = visual.vertex_colors if visual.kind == "vertex" else None
+    if visual.kind == "texture":
+        found = visual.vertex_attributes.get("color")
+    if found is None or len(found) != len(mesh.vertices):
+        return None
+    rgb = np.asarray(found)[:, :3]
+    if rgb.dtype.kind != "f":
+        rgb = rgb / np.iinfo(rgb.dtype).max
+    if linear:
+        rgb = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * np.maximum(rgb, 0.0031308) ** (1 / 2.4) - 0.055)
+    return np.asarray(np.clip(rgb, 0, 1) * 255 + 0.5, dtype=np.uint8)
 
 
 def _texture_array(image: Image.Image) -> np.ndarray:

@@ -59,12 +59,20 @@ Parcel = dict[str, Any]
 
 def _parcel(job: RenderJob, library: Library) -> Parcel:
     """References to what a node needs; as they lie in a dictionary, Ray passes them on unopened."""
-    folder = job.backgrounds
-    return {
-        "job": ray.put((job, library)),
-        "pool": pool_digest(folder, library.photos) if folder else None,
-        "photos": {name: ray.put((folder / name).read_bytes()) for name in library.photos} if folder else {},
+    meshes = library.meshes
+    pools = {
+        "backgrounds": _pool(job.backgrounds, library.photos),
+        "environments": _pool(job.environments, library.environments),
+        "meshes": _pool(meshes.folder, tuple(meshes.hashes())) if meshes else None,
     }
+    return {"job": ray.put((job, library)), "pools": pools}
+
+
+def _pool(folder: Path | None, names: tuple[str, ...]) -> tuple[str, dict[str, Any]] | None:
+    """The digest of a folder's files, and their contents."""
+    if folder is None:
+        return None
+    return pool_digest(folder, names), {name: ray.put((folder / name).read_bytes()) for name in names}
 
 
 _opened: tuple[str, Images] | None = None
@@ -81,15 +89,26 @@ def _render(parcel: Parcel, index: int) -> Image:
 
 def _open(parcel: Parcel) -> Images:
     job, library = ray.get(parcel["job"])
-    if parcel["pool"] is not None:
-        folder = cache_folder() / f"pool-{parcel['pool']}"
-        if not folder.is_dir():
-            publish(folder, lambda new: _unpack(parcel["photos"], new))
-        job = replace(job, backgrounds=folder)
+    folders = {name: _folder(pool) for name, pool in parcel["pools"].items()}
+    job = replace(job, backgrounds=folders["backgrounds"], environments=folders["environments"])
+    library = replace(library, photo_folder=folders["backgrounds"])
+    if folders["meshes"] is not None:
+        library = replace(library, meshes=replace(library.meshes, folder=folders["meshes"]))
     return Images(job, library)
 
 
-def _unpack(photos: dict[str, Any], folder: Path) -> None:
-    for name, photo in photos.items():
+def _folder(pool: tuple[str, dict[str, Any]] | None) -> Path | None:
+    """The pool's files on this node."""
+    if pool is None:
+        return None
+    digest, files = pool
+    folder = cache_folder() / f"pool-{digest}"
+    if not folder.is_dir():
+        publish(folder, lambda new: _unpack(files, new))
+    return folder
+
+
+def _unpack(files: dict[str, Any], folder: Path) -> None:
+    for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(ray.get(photo))
+        (folder / name).write_bytes(ray.get(content))

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synth.background import SURFACES
 from synth.config import Calibration, SynthConfig
+from synth.environment import photo_key, small_photo
 from synth.geometry import (
     axis_angle,
     intrinsics,
@@ -31,6 +33,7 @@ from synth.types import (
     Camera,
     Distortion,
     Distractor,
+    Environment,
     Light,
     ObjectAsset,
     ObjectInstance,
@@ -43,6 +46,10 @@ SURFACE_SEEDS = 12
 """Procedural surfaces come from this many seeds a kind, so that a worker can keep them;
 tints make more of them."""
 TINT = (0.45, 1.0)
+PHOTO_PULL = 4.0
+"""How strongly a photo's bright side draws the key light."""
+PHOTO_LUMINANCE = 0.2
+"""Mean linear light of a photo as bright as most."""
 Rng = np.random.Generator
 
 
@@ -69,18 +76,27 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
         config, library.photos, asset.diameter_m, on_plane, stream(seed, index, "background")
     )
     tints = stream(seed, index, "tints")
+    lights = sample_lights(config, stream(seed, index, "lights"), stream(seed, index, "fills"))
+    ambient = float(stream(seed, index, "ambient").uniform(*config.light.ambient))
+    environment = sample_environment(
+        config, library, background, lights[0], stream(seed, index, "environment")
+    )
+    if environment and not environment.map and library.photo_folder:
+        photo = small_photo(library.photo_folder, background)
+        lights, ambient = lit_as(photo, config, camera, lights, ambient)
     return SceneSpec(
         seed=seed,
         index=index,
         camera=camera,
         objects=objects,
         distractors=tuple(replace(d, tint=sample_tint(tints)) for d in distractors),
-        lights=sample_lights(config, camera, stream(seed, index, "lights")),
-        ambient=float(stream(seed, index, "ambient").uniform(*config.light.ambient)),
+        lights=lights,
+        ambient=ambient,
         background=replace(background, tint=sample_tint(tints)),
         sensor=sample_optics(
             config, sample_sensor(config, stream(seed, index, "sensor")), stream(seed, index, "optics")
         ),
+        environment=environment,
     )
 
 
@@ -222,18 +238,60 @@ def sample_tint(rng: Rng) -> tuple[float, float, float]:
     return r, g, b
 
 
-def sample_lights(config: SynthConfig, camera: Camera, rng: Rng) -> tuple[Light, ...]:
-    """A key light that casts shadows and a weaker fill light from another side."""
+def sample_lights(config: SynthConfig, rng: Rng, more: Rng) -> tuple[Light, ...]:
+    """A key light that casts shadows, and weaker fill lights from other sides.
+
+    more: the stream of the key light's size, of the number of fill lights and of those after the first.
+    """
     c = config.light
     azimuth = rng.uniform(-math.pi, math.pi)
     key = _direction(azimuth, math.radians(rng.uniform(*c.key_elevation_deg)))
-    fill = _direction(azimuth + rng.uniform(1.5, 4.8), math.radians(rng.uniform(20, 80)))
-    return (
-        Light(
-            "key", key, float(rng.uniform(*c.key_irradiance)), kelvin_to_rgb(rng.uniform(*c.temperature_k))
-        ),
-        Light("fill", fill, float(rng.uniform(*c.fill)), kelvin_to_rgb(rng.uniform(*c.temperature_k))),
+    first = _direction(azimuth + rng.uniform(1.5, 4.8), math.radians(rng.uniform(20, 80)))
+    irradiance, color = float(rng.uniform(*c.key_irradiance)), kelvin_to_rgb(rng.uniform(*c.temperature_k))
+    fills = [Light("fill", first, float(rng.uniform(*c.fill)), kelvin_to_rgb(rng.uniform(*c.temperature_k)))]
+    radius = math.radians(more.uniform(*c.key_radius_deg))
+    count = int(more.integers(c.fills[0], c.fills[1] + 1))
+    while len(fills) < count:
+        side = _direction(more.uniform(-math.pi, math.pi), math.radians(more.uniform(20, 80)))
+        temperature = more.uniform(*c.temperature_k)
+        fills.append(Light("fill", side, float(more.uniform(*c.fill)), kelvin_to_rgb(temperature)))
+    return (Light("key", key, irradiance, color, radius), *fills[:count])
+
+
+def sample_environment(
+    config: SynthConfig, library: Library, background: Background, key: Light, rng: Rng
+) -> Environment | None:
+    """The background's photo, or a map of the pool with its bright side where the key light stands."""
+    c = config.light
+    by_photo, by_map, number = rng.random(3)
+    if background.kind == "photo" and by_photo < c.from_photo:
+        return Environment("", 0.0)
+    if not library.environments or by_map >= c.environment:
+        return None
+    chosen = library.environments[int(number * len(library.environments))]
+    return Environment(chosen, math.atan2(key.direction[1], key.direction[0]))
+
+
+def lit_as(
+    photo: NDArray[np.float32], config: SynthConfig, camera: Camera, lights: tuple[Light, ...], ambient: float
+) -> tuple[tuple[Light, ...], float]:
+    """Lights and ambient light so that things look as if they stood in the photo.
+
+    photo: (h, w, 3) linear RGB of what the image shows of it. The key light stands where the photo is bright
+    and has that colour; all light is the weaker the darker the photo is.
+    """
+    place, color, luminance = photo_key(photo)
+    towards = np.array(lights[0].direction) + PHOTO_PULL * camera.T_world_from_camera[:3, :2] @ place
+    low, high = (math.radians(angle) for angle in config.light.key_elevation_deg)
+    elevation = min(max(math.atan2(towards[2], math.hypot(towards[0], towards[1])), low), high)
+    r, g, b = (float(value) for value in color)
+    level = float(np.clip(math.sqrt(luminance / PHOTO_LUMINANCE), 0.5, 1.4))
+    key = replace(
+        lights[0], direction=_direction(math.atan2(towards[1], towards[0]), elevation), color=(r, g, b)
     )
+    return tuple(
+        replace(light, irradiance=level * light.irradiance) for light in (key, *lights[1:])
+    ), level * ambient
 
 
 def kelvin_to_rgb(kelvin: float) -> tuple[float, float, float]:

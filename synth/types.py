@@ -222,12 +222,26 @@ class Light:
     """A light. kind: 'key' (casts shadows) or 'fill'. direction: unit vector towards the light, world.
 
     irradiance: of a white surface facing the light, 1 = renders white. color: linear RGB, max 1.
+    radius: of a key light as seen from the scene, radians; 0 = its shadows have sharp edges.
     """
 
     kind: str
     direction: tuple[float, float, float]
     irradiance: float
     color: tuple[float, float, float]
+    radius: float = 0.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where the light from all sides comes from; SceneSpec.ambient is its mean.
+
+    map: file name within the pool, '' = the background's photo, as if it surrounded the scene.
+    turn: azimuth of the map's brightest side in world, radians.
+    """
+
+    map: str
+    turn: float
 
 
 @dataclass(frozen=True)
@@ -274,7 +288,10 @@ class Sensor:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """Everything needed to render image `index` again."""
+    """Everything needed to render image `index` again.
+
+    ambient: mean light from all sides, 1 = renders white. environment: how they differ, None = not.
+    """
 
     seed: int
     index: int
@@ -285,6 +302,7 @@ class SceneSpec:
     ambient: float
     background: Background
     sensor: Sensor
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,20 @@ def test_a_spoilt_object_is_refused_and_nothing_written(
     spoil(part)
     out = tmp_path / "out"
     refused(
-        run("render", "--object", str(part), "--out", str(out), "--n", "1", "--backgrounds", "none"), word
+        run(
+            "render",
+            "--object",
+            str(part),
+            "--out",
+            str(out),
+            "--n",
+            "1",
+            "--backgrounds",
+            "none",
+            "--environments",
+            "none",
+        ),
+        word,
     )
     assert not out.exists()
 
@@ -115,7 +128,20 @@ def test_an_empty_folder_of_backgrounds_is_refused(part: Path, tmp_path: Path) -
     (tmp_path / "pool").mkdir()
     out = tmp_path / "x"
     pool = str(tmp_path / "pool")
-    refused(run("render", "--object", str(part), "--out", str(out), "--backgrounds", pool), "no photos")
+    refused(
+        run(
+            "render",
+            "--object",
+            str(part),
+            "--out",
+            str(out),
+            "--backgrounds",
+            pool,
+            "--environments",
+            "none",
+        ),
+        "no photos",
+    )
     assert not out.exists()
 
 
@@ -123,7 +149,18 @@ def test_render_preview_and_validate_work_together(part: Path, tmp_path: Path) -
     config = tmp_path / "small.yaml"
     config.write_text("camera: {width_px: 160, height_px: 120}\n")
     out = tmp_path / "set"
-    arguments = ["--object", str(part), "--config", str(config), "--out", str(out), "--backgrounds", "none"]
+    arguments = [
+        "--object",
+        str(part),
+        "--config",
+        str(config),
+        "--out",
+        str(out),
+        "--backgrounds",
+        "none",
+        "--environments",
+        "none",
+    ]
     done = run("render", *arguments, "--n", "3", "--workers", "1")
     assert done.exit_code == 0, done.output
     assert run("preview", str(out)).exit_code == 0

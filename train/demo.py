@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from synth.config import load_config as load_synth_config
-from synth.fetch import background_photos, chessboard_photos
+from synth.fetch import background_photos, chessboard_photos, environment_maps
 from synth.generate import RenderJob, generate
 from synth.preview import preview_sheet
 from train.checkpoint import STATE
@@ -29,7 +29,9 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
     """
     photos = chessboard_photos()
     synth = out / "synth"
-    job = RenderJob(OBJECT, load_synth_config("default"), background_photos(), SEED)
+    job = RenderJob(
+        OBJECT, load_synth_config("default"), background_photos(), SEED, environments=environment_maps()
+    )
     new = generate(job, synth, IMAGES, workers)
     training_sheet = synth / "preview.jpg"
     if new or not training_sheet.exists():

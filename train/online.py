@@ -3,6 +3,7 @@
 torchvision is imported before OpenGL: with Mesa's software rasterizer loaded first, importing it crashes.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,6 @@ def sample_of(labels: Labels, name: Path, width: int, height: int, category: Cat
 
 def online_validation(job: RenderJob, folder: Path, count: int, category: Category) -> tuple[Sample, ...]:
     """Images to choose the best snapshot on, rendered once into `folder`, of another seed than the job's."""
-    other = RenderJob(job.object_path, job.config, job.backgrounds, job.seed + 1, job.renderer)
+    other = replace(job, seed=job.seed + 1)
     generate(other, folder, count, 1)
     return read_samples(folder, category)

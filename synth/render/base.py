@@ -36,21 +36,26 @@ class Renderer(Protocol):
         """Frees the context."""
 
 
-def open_renderer(library: Library, photos: Path | None = None, backend: str = RENDERERS[0]) -> Renderer:
-    """A renderer for scenes of `library`; `photos`: folder of the background pool; `backend`: see
-    RENDERERS.
+def open_renderer(
+    library: Library,
+    photos: Path | None = None,
+    backend: str = RENDERERS[0],
+    environments: Path | None = None,
+) -> Renderer:
+    """A renderer for scenes of `library`; `photos`, `environments`: folders of the pools of backgrounds and
+    environment maps; `backend`: see RENDERERS.
 
     Raises EnvironmentProblem when no OpenGL context can be made.
     """
     if backend == "fast":
         from synth.render.fast import FastRenderer
 
-        return FastRenderer(library, photos)
+        return FastRenderer(library, photos, environments)
     if backend != "pyrender":
         raise ValueError(f"backend: {backend!r}, expected one of {RENDERERS}")
     from synth.render.pyrender import PyrenderRenderer
 
-    return PyrenderRenderer(library, photos)
+    return PyrenderRenderer(library, photos, environments)
 
 
 def chosen_texture(part: Part, look: Look, material: MaterialRange | None) -> NDArray[np.uint8] | None:
@@ -67,8 +72,8 @@ def varied_texture(part: Part, look: Look, material: MaterialRange | None) -> ND
 
 
 def varied_color(part: Part, look: Look) -> tuple[float, float, float]:
-    """The part's base colour (linear RGB); for untextured parts with the look's hue, saturation, value."""
-    if part.texture is not None:
+    """The part's base colour (linear RGB); for parts of one colour with the look's hue, saturation, value."""
+    if part.texture is not None or part.vertex_colors is not None:
         return part.base_color
     encoded = (np.array(part.base_color) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
     r, g, b = (shift_hsv(encoded[None, None], look)[0, 0] / 255.0) ** 2.2

@@ -7,6 +7,7 @@ from typing import Any
 
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
+import cv2
 import moderngl
 import numpy as np
 
@@ -15,6 +16,11 @@ from synth.render.egl import remedy
 from synth.types import Part
 
 SHADERS = Path(__file__).parent / "shaders"
+_STEPS = np.arange(256) / 255
+_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4)
+ROOT_FROM_SRGB = (np.sqrt(_LINEAR) * 255 + 0.5).astype(np.uint8)
+RGB_FROM_ROOT = (_STEPS ** (2 / 2.2) * 255 + 0.5).astype(np.uint8)
+"""On the device 8 bits hold the square root of linear light: it costs the least to decode and to encode."""
 EGL: dict[str, Any] = {"backend": "egl", "libegl": "libEGL.so.1"}
 
 
@@ -29,13 +35,20 @@ def open_context() -> moderngl.Context:
 
 
 class Geometry:
-    """A part's vertices on the device. corners: (8, 3) of its bounding box, in its frame."""
+    """A part's vertices on the device. corners: (8, 3) of its bounding box, in its frame. colored: vertices
+    have colours."""
 
     def __init__(self, gl: moderngl.Context, part: Part) -> None:
         uv = np.zeros((len(part.vertices), 2)) if part.uv is None else part.uv
         rows = np.column_stack([part.vertices, part.normals, uv]).astype("f4")
         self._gl = gl
-        self._vertices = gl.buffer(rows.tobytes())
+        self._content: list[Any] = [
+            (gl.buffer(rows.tobytes()), "3f 3f 2f", "in_position", "in_normal", "in_uv")
+        ]
+        if part.vertex_colors is not None:
+            rgba = np.pad(cv2.LUT(part.vertex_colors, ROOT_FROM_SRGB), ((0, 0), (0, 1)))
+            self._content.append((gl.buffer(rgba.tobytes()), "4f1", "in_color"))
+        self.colored = part.vertex_colors is not None
         self._indices = gl.buffer(part.faces.astype("u4").tobytes())
         self._arrays: dict[int, moderngl.VertexArray] = {}
         bounds = zip(part.vertices.min(0), part.vertices.max(0), strict=True)
@@ -43,16 +56,16 @@ class Geometry:
 
     def draw(self, program: moderngl.Program) -> None:
         if program.glo not in self._arrays:
-            content = [(self._vertices, "3f 3f 2f", "in_position", "in_normal", "in_uv")]
             self._arrays[program.glo] = self._gl.vertex_array(
-                program, content, self._indices, skip_errors=True
+                program, self._content, self._indices, skip_errors=True
             )
         self._arrays[program.glo].render()
 
     def release(self) -> None:
         for array in self._arrays.values():
             array.release()
-        self._vertices.release()
+        for buffer, *_ in self._content:
+            buffer.release()
         self._indices.release()
 
 
@@ -76,9 +89,19 @@ class Targets:
         self.photo.release()
 
 
+def mipmapped(gl: moderngl.Context, size: int, components: int, dtype: str, levels: int) -> moderngl.Texture:
+    """A square texture that does not repeat, whose levels are to be written one by one."""
+    texture = gl.texture((size, size), components, dtype=dtype)
+    if levels > 1:
+        texture.build_mipmaps(0, levels - 1)
+    texture.repeat_x = texture.repeat_y = False
+    return texture
+
+
 def load_program(gl: moderngl.Context, name: str, constants: dict[str, int]) -> moderngl.Program:
     """Compiles shaders/name.vert and name.frag with the constants that they know by name."""
     head = "#version 330\n#extension GL_ARB_shading_language_packing : require\n"
+    head += "#define REFLECTING 1\n" if name == "image" else ""
     head += "".join(f"#define {key} {value}\n" for key, value in constants.items())
     head += (SHADERS / "frame.glsl").read_text()
     vertex, fragment = ((SHADERS / f"{name}.{stage}").read_text() for stage in ("vert", "frag"))

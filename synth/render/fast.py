@@ -6,6 +6,7 @@ pixel shows. Only the last touches more than the region of things. Meshes, textu
 stay resident.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.background import surface
+from synth.environment import LEVELS_PX, surround_of
 from synth.geometry import apply
 from synth.instance import Library, joint_transform
 from synth.render.base import (
@@ -32,7 +34,16 @@ from synth.render.base import (
     shadow_region,
     varied_color,
 )
-from synth.render.device import Geometry, Targets, load_program, open_context, set_uniforms
+from synth.render.device import (
+    RGB_FROM_ROOT,
+    ROOT_FROM_SRGB,
+    Geometry,
+    Targets,
+    load_program,
+    mipmapped,
+    open_context,
+    set_uniforms,
+)
 from synth.render.projection import (
     Rect,
     background_depth,
@@ -46,12 +57,27 @@ from synth.render.projection import (
     union,
     widened,
 )
+from synth.render.shade import (
+    OCCLUSION_PX,
+    PENUMBRA_PX,
+    SHADE_LEVELS,
+    hulls,
+    occlusion,
+    plane_depth,
+    soft_shadow,
+)
 from synth.types import Array, Light, Look, ObjectInstance, Part, RenderResult, SceneSpec
 
-SHADOW_MAP_PX = 1024
+SHADOW_MAP_PX = 512
+SHADOW_MARGIN = 1.08
+"""The shadow map covers this much more than the things: soft shadows reach out."""
 CELLS = (32, 24)
 """Of the grid over the image: columns and rows."""
 TEXTURES_KEPT = 128
+ANISOTROPY = 8.0
+"""Of textures, on a GPU; on Mesa's software rasterizer it would cost 7 ms a picture."""
+OCCLUSION_REACH = 1.3
+"""Occlusion is known within this many radii of the things' centre."""
 FILL_DISTANCE = 20.0
 """Fill lights stand at this many radii of the lit things."""
 SUNK = 1e-4
@@ -60,13 +86,9 @@ EVERYTHING = 1e9
 """Metres below the ground that show where there is no ground."""
 NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
 GL_CLIP_DISTANCE0 = 0x3000
-_STEPS = np.arange(256) / 255
-_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4)
-ROOT_FROM_SRGB = (np.sqrt(_LINEAR) * 255 + 0.5).astype(np.uint8)
-RGB_FROM_ROOT = (_STEPS ** (2 / 2.2) * 255 + 0.5).astype(np.uint8)
-"""On the device 8 bits hold the square root of linear light: it costs the least to decode and to encode."""
 FRAME_BYTES = 2048
-FRAME, SHADOWS, BASE, SURFACES, MATERIALS = 0, 0, 1, 2, 3
+FRAME, SHADOWS, BASE, SURFACES, MATERIALS, NORMALS, GLOSS, SURROUND = 0, 0, 1, 2, 3, 4, 5, 6
+SHADE, PENUMBRA, OCCLUSION = 7, 8, 9
 """Binding points of textures and of the uniform block."""
 
 
@@ -77,14 +99,15 @@ _Parts = Sequence[tuple[Part, Geometry]]
 class _Draw:
     """One part in the scene. id: n for parts of the n-th object (from 1), 0 for distractors.
 
-    color: factor of the texture; look: how the texture is varied.
+    textures: of surface.frag, by the flag that names the variant which reads it. color: factor of the base
+    colour; look: how that is varied.
     """
 
     geometry: Geometry
     T_world_from_part: Array
     id: int
     color: tuple[float, float, float]
-    texture: moderngl.Texture | None
+    textures: dict[str, moderngl.Texture]
     look: Look
 
     def corners_world(self) -> Array:
@@ -96,6 +119,7 @@ class _View:
     """What one picture's passes share.
 
     centre, radius: of a sphere around the things. sunk: metres below the ground that still show.
+    occlusion: of the ground by the things, see synth.render.shade; None without ground.
     """
 
     scene: SceneSpec
@@ -106,13 +130,25 @@ class _View:
     clip_from_world: Array
     clip_from_world_for_key: Array
     sunk: float
+    occlusion: tuple[NDArray[np.uint8], float] | None
 
     def fills(self) -> list[Light]:
         return [light for light in self.scene.lights if light is not self.key]
 
-    def shadow_on_ground(self, draw: _Draw) -> Array:
-        margin = 4 * 2 * self.radius / SHADOW_MAP_PX
-        return shadow_on_ground(draw.corners_world(), np.array(self.key.direction), margin)
+    def darkened(self) -> Iterator[Array]:
+        """Points on the ground; their hulls hold what each thing darkens."""
+        towards, up = np.array(self.key.direction), np.array([0.0, 0.0, 1.0])
+        for draw in self.draws:
+            corners = draw.corners_world()
+            far = max(0.0, float(corners[:, 2].max())) / max(towards[2], 0.05)
+            penumbra = 1.5 * math.tan(self.key.radius) * far
+            shadow = shadow_on_ground(corners, towards, penumbra + 8 * 2 * self.radius / SHADOW_MAP_PX)
+            around = shadow_on_ground(corners, up, self.occlusion[1] if self.occlusion else 0.0)
+            yield np.concatenate([shadow, around])
+
+    def texture_from_world_for_key(self) -> Array:
+        from_clip = np.array([[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0, 0, 1]])
+        return np.asarray(from_clip @ self.clip_from_world_for_key)
 
 
 class FastRenderer:
@@ -120,10 +156,12 @@ class FastRenderer:
 
     _targets: Targets
 
-    def __init__(self, library: Library, photos: Path | None) -> None:
+    def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
         self._library = library
         self._photos = photos
+        self._environments = environments
         self._gl = open_context()
+        self._anisotropy = 1.0 if "llvmpipe" in self._gl.info["GL_RENDERER"] else ANISOTROPY
         self._programs: dict[tuple[str | int, ...], moderngl.Program] = {}
         self._images: dict[int, moderngl.VertexArray] = {}
         self._geometries: dict[tuple[str, int, int], Geometry] = {}
@@ -134,6 +172,17 @@ class FastRenderer:
             self._shadow_map.repeat_x = self._shadow_map.repeat_y = False
             self._shadows = self._gl.framebuffer(depth_attachment=self._shadow_map)
             self._shadow_map.use(SHADOWS)
+            self._surround = mipmapped(self._gl, LEVELS_PX[0], 3, "f2", len(LEVELS_PX))
+            self._shade = mipmapped(self._gl, SHADOW_MAP_PX, 1, "f1", SHADE_LEVELS)
+            self._penumbra = mipmapped(self._gl, PENUMBRA_PX, 1, "f1", 1)
+            self._occlusion = mipmapped(self._gl, OCCLUSION_PX, 1, "f1", 1)
+            for unit, texture in (
+                (SURROUND, self._surround),
+                (SHADE, self._shade),
+                (PENUMBRA, self._penumbra),
+                (OCCLUSION, self._occlusion),
+            ):
+                texture.use(unit)
             self._cells = self._gl.buffer(grid(*CELLS).tobytes())
             self._frame = self._gl.buffer(reserve=FRAME_BYTES)
             self._frame.bind_to_uniform_block(FRAME)
@@ -160,6 +209,9 @@ class FastRenderer:
         return result
 
     def _render(self, scene: SceneSpec, view: _View) -> RenderResult:
+        if scene.background.kind == "photo":  # before anything is drawn: later it would wait for that
+            photo = backdrop_texture(scene, self._photos)
+            self._targets.photo.write(cv2.LUT(photo, ROOT_FROM_SRGB).tobytes())
         depth_m = background_depth(scene)
         instance_id = np.zeros(depth_m.shape, np.int32)
         alone = np.zeros(len(scene.objects), np.int64)
@@ -202,10 +254,18 @@ class FastRenderer:
             centre=centre,
             radius=radius,
             clip_from_world=clip_from_world(scene.camera, *clip_planes(scene, diameter)),
-            clip_from_world_for_key=clip_from_world_for_light(np.array(key.direction), centre, radius),
+            clip_from_world_for_key=clip_from_world_for_light(
+                np.array(key.direction), centre, SHADOW_MARGIN * radius
+            ),
             sunk=SUNK * radius if scene.background.on_plane else EVERYTHING,
+            occlusion=occlusion(hulls(scene, self._library), centre, OCCLUSION_REACH * radius)
+            if draws and scene.background.on_plane
+            else None,
         )
-        self._set_frame(view)
+        surround, R_surround_from_world = surround_of(scene, self._environments, self._photos)
+        for level, radiance in enumerate(surround.levels):
+            self._surround.write(radiance.astype("f2").tobytes(), level=level)
+        self._set_frame(view, surround.irradiance, R_surround_from_world)
         return view
 
     def _object_draws(self, scene: SceneSpec) -> Iterator[_Draw]:
@@ -218,14 +278,19 @@ class FastRenderer:
                     self._geometries[place] = Geometry(self._gl, part)
                 look = instance.looks[part.name]
                 image = chosen_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
-                texture = None if image is None else self._texture(id(image), partial(np.asarray, image))
+                textures = {"TEXTURED": image, "BUMPY": part.normal_texture, "GLOSSY": part.surface_texture}
+                varied = image is not None or part.vertex_colors is not None
                 yield _Draw(
                     geometry=self._geometries[place],
                     T_world_from_part=shaped @ self._jointed(instance, part.name),
                     id=n,
                     color=varied_color(part, look),
-                    texture=texture,
-                    look=look if texture else replace(look, hue=0.0, saturation=1.0, value=1.0),
+                    textures={
+                        flag: self._texture(id(image), partial(np.asarray, image), light=flag == "TEXTURED")
+                        for flag, image in textures.items()
+                        if image is not None
+                    },
+                    look=look if varied else replace(look, hue=0.0, saturation=1.0, value=1.0),
                 )
 
     def _jointed(self, instance: ObjectInstance, part: str) -> Array:
@@ -239,20 +304,29 @@ class FastRenderer:
         for d, parts in zip(scene.distractors, distractors, strict=True):
             look = Look(roughness=d.roughness, metallic=d.metallic)
             for p, (part, geometry) in enumerate(parts):
-                texture = self._surface(d.surface, d.surface_seed) if d.surface else None
+                textures = {}
                 if part.texture is not None:
-                    texture = self._texture((d.shape, p), partial(np.asarray, part.texture))
-                yield _Draw(geometry, d.T_world_from_object, 0, part.base_color, texture, look)
+                    textures["TEXTURED"] = self._texture((d.shape, p), partial(np.asarray, part.texture))
+                elif d.surface:
+                    textures["TEXTURED"] = self._surface(d.surface, d.surface_seed)
+                yield _Draw(geometry, d.T_world_from_object, 0, part.base_color, textures, look)
 
     def _surface(self, kind: str, seed: int) -> moderngl.Texture:
         return self._texture((kind, seed), lambda: surface(kind, seed))
 
-    def _texture(self, key: Hashable, load: Callable[[], NDArray[np.uint8]]) -> moderngl.Texture:
-        """The texture of `key`: of a procedural surface, or the id of an array that the library holds."""
+    def _texture(
+        self, key: Hashable, load: Callable[[], NDArray[np.uint8]], light: bool = True
+    ) -> moderngl.Texture:
+        """The texture of `key`: of a procedural surface, or the id of an array that the library holds.
+
+        light: the array holds sRGB colours, not directions or factors.
+        """
         if key not in self._textures:
             image = load()
-            texture = self._gl.texture(image.shape[1::-1], 3, cv2.LUT(image, ROOT_FROM_SRGB).tobytes())
+            image = np.asarray(cv2.LUT(image, ROOT_FROM_SRGB), np.uint8) if light else image
+            texture = self._gl.texture(image.shape[1::-1], 3, image.tobytes())
             texture.build_mipmaps()
+            texture.anisotropy = self._anisotropy
             self._textures[key] = texture
         self._textures.move_to_end(key)
         return self._textures[key]
@@ -263,6 +337,16 @@ class FastRenderer:
         self._shadows.use()
         self._shadows.clear()
         self._draw_traces(view, view.draws, view.clip_from_world_for_key, EVERYTHING)
+        if not view.occlusion:
+            return
+        data = self._shadows.read(attachment=-1, components=1, dtype="f4")
+        depth = np.frombuffer(data, np.float32).reshape(SHADOW_MAP_PX, SHADOW_MAP_PX)
+        ground = plane_depth(view.texture_from_world_for_key())
+        levels, penumbra = soft_shadow(depth, ground, view.key.radius)
+        for level, shade in enumerate(levels):
+            self._shade.write(shade.tobytes(), level=level)
+        self._penumbra.write(penumbra.tobytes())
+        self._occlusion.write(view.occlusion[0].tobytes())
 
     def _trace(self, view: _View, rect: Rect, draws: Sequence[_Draw], sunk: float) -> NDArray[np.float32]:
         """(h, w, 2) depth in metres and id of what is nearest in each pixel of the rect; 0, 0 = nothing."""
@@ -295,12 +379,14 @@ class FastRenderer:
         self._gl.enable_only(moderngl.DEPTH_TEST)
         for number, draw in enumerate(view.draws, start=1):
             T = draw.T_world_from_part
-            program = self._program("surface", view, "TEXTURED" if draw.texture else "")
-            if draw.texture:
-                draw.texture.use(BASE)
+            colored = "COLORED" if draw.geometry.colored else ""
+            program = self._program("surface", view, *draw.textures, colored)
+            for flag, texture in draw.textures.items():
+                texture.use({"TEXTURED": BASE, "BUMPY": NORMALS, "GLOSSY": GLOSS}[flag])
             set_uniforms(
                 program,
                 clip_from_part=view.clip_from_world @ T,
+                world_from_part=T,
                 normal_from_part=np.linalg.inv(T[:3, :3]).T,
                 above_ground=T[2] + [0.0, 0.0, 0.0, view.sunk],
                 part=number,
@@ -310,18 +396,15 @@ class FastRenderer:
     def _compose(self, view: _View, laid: bool) -> NDArray[np.uint8]:
         """(H, W, 3) sRGB: the background and, where they are laid, the things before it."""
         background, targets = view.scene.background, self._targets
-        texture = targets.photo
-        if background.kind == "photo":
-            texture.write(cv2.LUT(backdrop_texture(view.scene, self._photos), ROOT_FROM_SRGB).tobytes())
-        else:
-            texture = self._surface(background.kind, background.seed)
+        is_photo = background.kind == "photo"
+        texture = targets.photo if is_photo else self._surface(background.kind, background.seed)
         texture.use(BASE)
         targets.samples.use(SURFACES)
-        flags = "PHOTO" if background.kind == "photo" else "", "LIT" if background.on_plane else ""
+        flags = "PHOTO" if is_photo else "", "LIT" if background.on_plane else ""
         self._gl.enable_only(moderngl.NOTHING)
         camera = view.scene.camera
         things = touched_cells(camera, (d.corners_world() for d in view.draws if laid), CELLS)
-        shade = (view.shadow_on_ground(d) for d in view.draws) if background.on_plane else ()
+        shade = view.darkened() if background.on_plane else ()
         shadows = touched_cells(camera, shade, CELLS) & ~things
         targets.image.use()
         self._fill(view, ~things & ~shadows, *flags)
@@ -340,7 +423,7 @@ class FastRenderer:
         for draw in draws:
             look = draw.look
             hue = round(look.hue * 256) / 256
-            rows += [*draw.color, max(look.roughness, 0.04), hue, look.saturation, look.value, look.metallic]
+            rows += [*draw.color, look.roughness, hue, look.saturation, look.value, look.metallic]
         texture = self._gl.texture((2, len(draws)), 4, np.array(rows, "f4").tobytes(), dtype="f4")
         texture.filter = moderngl.NEAREST, moderngl.NEAREST
         texture.use(MATERIALS)
@@ -377,24 +460,33 @@ class FastRenderer:
                 "base_texture": BASE,
                 "surfaces": SURFACES,
                 "materials": MATERIALS,
+                "normal_texture": NORMALS,
+                "gloss_texture": GLOSS,
+                "surround": SURROUND,
+                "shade": SHADE,
+                "penumbra": PENUMBRA,
+                "occlusion": OCCLUSION,
             }
             set_uniforms(program, **units)
             self._programs[variant] = program
         return self._programs[variant]
 
-    def _set_frame(self, view: _View) -> None:
+    def _set_frame(self, view: _View, irradiance: Array, R_surround_from_world: Array) -> None:
         """Writes the uniform block that frame.glsl describes."""
         scene, key, distance = view.scene, view.key, FILL_DISTANCE * view.radius
-        from_clip = np.array([[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0, 0, 1]])
-        ray = np.eye(4)
+        ray, turn = np.eye(4), np.eye(4)
         ray[:3, :3] = ray_from_pixel(scene.camera)
+        turn[:3, :3] = R_surround_from_world
         fills = view.fills() or [NO_KEY]
         rows: list[Any] = [
-            (from_clip @ view.clip_from_world_for_key).T,
+            view.texture_from_world_for_key().T,
             ray.T,
+            turn.T,
+            *(scene.ambient * turn.T @ form @ turn for form in irradiance),
             [*scene.camera.T_world_from_camera[:3, 3], scene.ambient],
             [*key.direction, BACKDROP_REACH * reach(scene)],
             [*(np.array(key.color) * key.irradiance * np.pi), scene.background.tile_m],
+            [*view.centre[:2], OCCLUSION_REACH * view.radius, view.occlusion[1] if view.occlusion else 1.0],
             *([*(view.centre + np.array(f.direction) * distance), 0.0] for f in fills),
             *([*(np.array(f.color) * f.irradiance * np.pi * distance**2), 0.0] for f in fills),
         ]

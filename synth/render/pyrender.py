@@ -1,7 +1,8 @@
 """The reference renderer: pyrender (glTF metallic-roughness shading) on EGL, with a GPU or in software.
 
 Differences to plain pyrender: the shadow map covers the objects only, at a fixed resolution, and the
-ground does not cast; meshes are drawn in a fixed order, so that equal scenes give equal bytes.
+ground does not cast; meshes are drawn in a fixed order, so that equal scenes give equal bytes. Of an
+environment only the mean colour arrives, the same from all sides; lights are points.
 """
 
 import os
@@ -28,6 +29,7 @@ from OpenGL.GL import (
 from pyrender.renderer import Renderer as _GLRenderer
 
 from synth.background import surface
+from synth.environment import surround_of
 from synth.errors import EnvironmentProblem
 from synth.geometry import rigid, rotation_between
 from synth.instance import Library, joint_transform
@@ -38,11 +40,12 @@ from synth.render.base import (
     distractor_parts,
     may_be_hidden,
     shadow_region,
+    shift_hsv,
     varied_color,
     varied_texture,
 )
 from synth.render.egl import remedy
-from synth.types import Array, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
+from synth.types import Array, Look, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 1024
 SHADOW_OFFSET = (2.5, 4.0)
@@ -53,8 +56,8 @@ OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 class _Scene(pyrender.Scene):
     """A scene whose meshes have an order and whose shadow region is given, not its bounding box."""
 
-    def __init__(self, ambient: float, shadow_centre: Array, shadow_radius: float) -> None:
-        super().__init__(bg_color=np.zeros(4), ambient_light=np.full(3, ambient))
+    def __init__(self, ambient: Array, shadow_centre: Array, shadow_radius: float) -> None:
+        super().__init__(bg_color=np.zeros(4), ambient_light=ambient)
         self.ordered: list[Any] = []
         self.ground: Any = None
         self.casting = False
@@ -135,9 +138,10 @@ class _Offscreen(pyrender.OffscreenRenderer):
 class PyrenderRenderer:
     """See synth.render.base.Renderer."""
 
-    def __init__(self, library: Library, photos: Path | None) -> None:
+    def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
         self._library = library
         self._photos = photos
+        self._environments = environments
         try:
             self._gl = _Offscreen(64, 64)
         except Exception as error:
@@ -187,7 +191,8 @@ class PyrenderRenderer:
     def _build(self, scene: SceneSpec) -> tuple[_Scene, list[list[Any]]]:
         """The pyrender scene, and the mesh nodes of each object."""
         centre, radius = shadow_region(scene, self._library)
-        stage = _Scene(scene.ambient, centre, radius)
+        surround, _ = surround_of(scene, self._environments, self._photos)
+        stage = _Scene(scene.ambient * surround.mean, centre, radius)
         stage.ground = stage.add_mesh(self._ground(scene), np.eye(4))
         nodes = []
         for instance in scene.objects:
@@ -195,7 +200,12 @@ class PyrenderRenderer:
             nodes.append(
                 [
                     stage.add_mesh(
-                        _mesh(*_posed(asset, instance, part), part, _material(asset, instance, part)),
+                        _mesh(
+                            *_posed(asset, instance, part),
+                            part,
+                            _material(asset, instance, part),
+                            _colors(part, instance.looks[part.name]),
+                        ),
                         instance.T_world_from_object,
                     )
                     for part in asset.meshes[instance.mesh]
@@ -281,24 +291,40 @@ def _posed(asset: ObjectAsset, instance: ObjectInstance, part: Part) -> tuple[Ar
 
 
 def _material(asset: ObjectAsset, instance: ObjectInstance, part: Part) -> Any:
-    look = instance.looks[part.name]
+    look, gloss = instance.looks[part.name], part.surface_texture
     texture = varied_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
     return pyrender.MetallicRoughnessMaterial(
         baseColorFactor=(*varied_color(part, look), 1.0),
         baseColorTexture=None if texture is None else _texture(texture),
+        normalTexture=None if part.normal_texture is None else _texture(part.normal_texture),
+        metallicRoughnessTexture=None if gloss is None else _texture(gloss, "GB"),
         roughnessFactor=look.roughness,
         metallicFactor=look.metallic,
     )
 
 
-def _texture(image: Any) -> Any:
-    return pyrender.Texture(source=np.ascontiguousarray(image), source_channels="RGB")
+def _texture(image: Any, channels: str = "RGB") -> Any:
+    return pyrender.Texture(source=np.ascontiguousarray(image), source_channels=channels)
 
 
-def _mesh(vertices: Array, normals: Array, part: Part, material: Any) -> Any:
+def _colors(part: Part, look: Look) -> Array | None:
+    """(V, 3) linear RGB of the vertices, with the look's hue, saturation and value."""
+    if part.vertex_colors is None:
+        return None
+    return np.asarray((shift_hsv(part.vertex_colors[None], look)[0] / 255.0) ** 2.2)
+
+
+def _mesh(
+    vertices: Array, normals: Array, part: Part, material: Any, vertex_colors: Array | None = None
+) -> Any:
     """Both sides as faces: pyrender culls the back ones from shadows and masks, whatever its flags say."""
     faces = np.concatenate([part.faces, part.faces[:, ::-1]])
     primitive = pyrender.Primitive(
-        positions=vertices, normals=normals, texcoord_0=part.uv, indices=faces, material=material
+        positions=vertices,
+        normals=normals,
+        texcoord_0=part.uv,
+        color_0=vertex_colors,
+        indices=faces,
+        material=material,
     )
     return pyrender.Mesh([primitive])

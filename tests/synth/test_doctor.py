@@ -79,7 +79,7 @@ def test_other_versions_are_a_note_and_absent_packages_missing(monkeypatch: pyte
 
 def test_pools_not_fetched_are_notes(tmp_path: Path) -> None:
     (tmp_path / "backgrounds-v1").mkdir()
-    backgrounds, chessboards = check_pools(tmp_path)
+    backgrounds, _, chessboards = check_pools(tmp_path)
     assert backgrounds.level == "ok"
     assert (chessboards.level, chessboards.remedy) == ("note", "meshmark fetch chessboards")
 

@@ -13,7 +13,7 @@ from synth.assets import load_schema
 from synth.chessboard import KEYPOINT_AT
 from synth.coco import Category, KeypointDataset, read_coco
 from synth.errors import DataError, EnvironmentProblem
-from synth.fetch_pins import BACKGROUND_SHA256, CHESSBOARD_SHA256
+from synth.fetch_pins import BACKGROUND_SHA256, CHESSBOARD_SHA256, ENVIRONMENT_SHA256
 from synth.validate import validate_dataset
 
 
@@ -164,8 +164,34 @@ def test_pool_is_flat_small_jpegs_with_their_sources(
     assert "lake.jpg: photos, lake.png" in (pool / "SOURCE.md").read_text()
 
 
-def test_pool_names_are_unique_once_flat() -> None:
-    names = [Path(name).stem.lower() for files in BACKGROUND_SHA256.values() for name in files]
+def test_environment_maps_are_copied_with_their_sources(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    unpacked = tmp_path_factory.mktemp("package")
+    (unpacked / "usr/share/doc/maps").mkdir(parents=True)
+    (unpacked / "usr/share/doc/maps/copyright").write_text("free")
+    (unpacked / "sky.exr").write_bytes(b"light")
+    monkeypatch.setattr(
+        fetch, "ENVIRONMENT_SHA256", {"maps": {"sky.exr": fetch._sha256(unpacked / "sky.exr")}}
+    )
+    monkeypatch.setattr(fetch, "_unpack_debian", lambda package, scratch: unpacked)
+    pool = fetch.environment_maps()
+    assert pool is not None
+    assert sorted(p.name for p in pool.iterdir()) == ["SOURCE.md", "maps.copyright", "sky.exr"]
+    assert (pool / "sky.exr").read_bytes() == b"light"
+
+
+def test_without_packages_there_are_no_maps_but_a_hint(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert fetch.environment_maps() is None
+    assert "ENVIRONMENTS=folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pins", [BACKGROUND_SHA256, ENVIRONMENT_SHA256])
+def test_pool_names_are_unique_once_flat(pins: dict[str, dict[str, str]]) -> None:
+    names = [Path(name).stem.lower() for files in pins.values() for name in files]
     assert len(names) == len(set(names))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image as Picture
 
 import synth.generate
@@ -22,7 +23,12 @@ def job(box_folder: Path, small_config: SynthConfig, tmp_path: Path) -> RenderJo
     for name in ("a", "b"):
         pixels = np.random.default_rng(ord(name)).integers(0, 256, (60, 80, 3), np.uint8)
         Picture.fromarray(pixels).save(tmp_path / "photos" / f"{name}.png")
-    return RenderJob(str(box_folder), small_config, tmp_path / "photos", 7)
+    (tmp_path / "meshes").mkdir()
+    trimesh.creation.cone(1.0, 2.0).export(tmp_path / "meshes" / "cone.ply")
+    meshes = {"meshes": str(tmp_path / "meshes"), "mesh_share": 1.0}
+    distractors = small_config.distractors.model_copy(update=meshes)
+    config = small_config.model_copy(update={"distractors": distractors})
+    return RenderJob(str(box_folder), config, tmp_path / "photos", 7)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -61,8 +67,8 @@ def test_a_cluster_that_loses_a_node_half_way_gives_the_bytes_of_the_process_poo
     monkeypatch.undo()
     generate(job, tmp_path / "pool", N, 1)
     assert contents(tmp_path / "cluster") == contents(tmp_path / "pool")
-    (pool,) = (tmp_path / "cache").iterdir()
-    assert sorted(p.name for p in pool.iterdir()) == ["a.png", "b.png"]
+    pools = (sorted(p.name for p in pool.iterdir()) for pool in (tmp_path / "cache").iterdir())
+    assert sorted(pools) == [["a.png", "b.png"], ["cone.ply"]]
 
 
 class Occupant:

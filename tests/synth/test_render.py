@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from synth.config import RENDERERS
 from synth.geometry import intrinsics, look_at, project
 from synth.instance import Library, hull_world
 from synth.labels import make_labels
-from synth.render import Renderer
+from synth.render import Renderer, open_renderer
 from synth.sample import sample_scene
-from synth.types import Background, Camera, Look, SceneSpec
+from synth.types import Background, Camera, Environment, Look, SceneSpec
 from tests.synth.conftest import box_at, wall_at
 
 Scenes = Callable[..., SceneSpec]
@@ -95,6 +98,40 @@ def test_an_object_on_the_ground_casts_a_shadow(box_scene: Scenes, renderer: Ren
     columns = np.flatnonzero(shadow.any(0))
     box_columns = np.flatnonzero((with_object.instance_id == 1).any(0))
     assert columns.mean() < box_columns.mean() - 10
+
+
+def test_an_environment_colours_things_from_its_side(
+    box_scene: Scenes, box_library: Library, tmp_path: Path
+) -> None:
+    """A blue sky above a red floor: the fast renderer's box is blue on top and red at its front."""
+    rgb = np.zeros((32, 64, 3), np.float32)
+    rgb[:16, :, 2], rgb[16:, :, 0] = 1.0, 1.0
+    cv2.imwrite(str(tmp_path / "sky.hdr"), rgb[:, :, ::-1])
+    scene = box_scene(lights=(), ambient=0.8, environment=Environment("sky.hdr", 0.0))
+    renderer = open_renderer(box_library, environments=tmp_path)
+    result = renderer.render(scene)
+    even = renderer.render(replace(scene, environment=None))
+    renderer.close()
+    uv, _ = project(scene.camera, np.array([[0.0, 0.0, 0.04], [0.0, -0.05, -0.01]]))
+    top, front = (result.rgb[int(y), int(x)].astype(int) for x, y in uv)
+    assert top[2] > top[0] + 30
+    assert front[0] > front[2] - 10
+    assert front[0] - front[2] > top[0] - top[2] + 40
+    assert (result.instance_id == even.instance_id).all()
+    assert (result.depth_m == even.depth_m).all()
+
+
+@pytest.mark.parametrize("backend", RENDERERS)
+def test_an_environments_mean_colour_reaches_the_picture(
+    box_scene: Scenes, box_library: Library, tmp_path: Path, backend: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "red.hdr"), np.tile(np.float32([0.2, 0.2, 1.0]), (32, 64, 1)))
+    scene = box_scene(lights=(), ambient=0.5, environment=Environment("red.hdr", 1.0))
+    renderer = open_renderer(box_library, backend=backend, environments=tmp_path)
+    result = renderer.render(scene)
+    renderer.close()
+    red, _, blue = result.rgb[result.instance_id == 1].mean(0)
+    assert red > 1.5 * blue
 
 
 # --- labels ------------------------------------------------------------------------------------------

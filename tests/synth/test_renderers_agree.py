@@ -23,6 +23,8 @@ from synth.sample import sample_scene
 from synth.types import Look, RenderResult, SceneSpec
 
 SCENES = 50
+LAMPS = {"from_photo": 0.0, "key_radius_deg": [0.0, 0.0], "ambient": [0.0, 0.0]}
+"""Light that both renderers know: the reference's light from all sides is neither mirrored nor occluded."""
 Scenes = Callable[..., SceneSpec]
 
 
@@ -47,7 +49,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
         open_renderer(Library(tuple(assets), meshes=meshes), pool, backend)
         for backend in ("pyrender", "fast")
     ]
-    config = SynthConfig.model_validate({"objects": {"piled": 0.8}, "distractors": {"mesh_share": 0.5}})
+    config = SynthConfig.model_validate(
+        {"light": LAMPS, "objects": {"piled": 0.8}, "distractors": {"mesh_share": 0.5}}
+    )
     found = []
     for index in range(SCENES):
         library = Library((assets[index % len(assets)],), photo_names(pool), meshes)

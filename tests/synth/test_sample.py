@@ -1,8 +1,10 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -108,10 +110,17 @@ def test_negatives_are_images_without_objects(box_library: Library, share: float
 
 def test_light_directions_are_above_the_horizon_within_the_range(box_library: Library) -> None:
     for index in range(SCENES):
-        key, fill = sample_scene(SynthConfig(), box_library, 0, index).lights
+        key, *fills = sample_scene(SynthConfig(), box_library, 0, index).lights
         assert math.sin(math.radians(25)) - 1e-9 <= key.direction[2] <= 1
-        assert fill.direction[2] > 0
+        assert math.radians(0.3) <= key.radius <= math.radians(10)
+        assert all(fill.direction[2] > 0 for fill in fills)
         assert np.linalg.norm(key.direction) == pytest.approx(1)
+
+
+def test_number_of_lights_follows_the_config(box_library: Library) -> None:
+    config = SynthConfig.model_validate({"light": {"fills": [1, 3]}})
+    counts = {len(sample_scene(config, box_library, 0, index).lights) for index in range(SCENES)}
+    assert counts == {2, 3, 4}
 
 
 def test_warm_light_is_red_and_cold_light_blue() -> None:
@@ -128,3 +137,50 @@ def test_warm_light_is_red_and_cold_light_blue() -> None:
 def test_convex_overlap_of_unit_squares(shift: tuple[float, float], overlaps: bool) -> None:
     square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     assert convex_overlap(square, square + shift) is overlaps
+
+
+# --- environment -----------------------------------------------------------------------------------------
+
+
+def test_environment_shares_follow_the_config(box_library: Library) -> None:
+    library = replace(box_library, photos=("a.jpg",), environments=("sky.exr", "room.exr"))
+    config = SynthConfig.model_validate({"light": {"environment": 0.5, "from_photo": 1.0}})
+    scenes = [sample_scene(config, library, 0, index) for index in range(SCENES)]
+    of_photo = [s for s in scenes if s.background.kind == "photo"]
+    others = [s for s in scenes if s.background.kind != "photo"]
+    assert all(s.environment is not None and s.environment.map == "" for s in of_photo)
+    assert {s.environment.map for s in others if s.environment} == {"sky.exr", "room.exr"}
+    assert 0.25 < sum(s.environment is not None for s in others) / len(others) < 0.75
+
+
+def test_a_maps_bright_side_stands_where_the_key_light_is(box_library: Library) -> None:
+    library = replace(box_library, environments=("sky.exr",))
+    for index in range(20):
+        scene = sample_scene(SynthConfig(), library, 0, index)
+        if scene.environment:
+            x, y, _ = scene.lights[0].direction
+            assert scene.environment.turn == pytest.approx(math.atan2(y, x))
+
+
+def test_without_pools_the_light_is_even(box_library: Library) -> None:
+    assert all(sample_scene(SynthConfig(), box_library, 0, index).environment is None for index in range(20))
+
+
+def test_the_key_light_comes_from_a_photos_bright_side(box_library: Library, tmp_path: Path) -> None:
+    photo = np.full((240, 320, 3), 20, np.uint8)
+    photo[:, 240:] = [90, 200, 250]  # BGR: an orange window on the right
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    library = replace(box_library, photos=("a.png",), photo_folder=tmp_path)
+    config = SynthConfig.model_validate({"light": {"from_photo": 1.0}, "background": {"photo": 1.0}})
+    to_the_right = []
+    for index in range(30):
+        scene = sample_scene(config, library, 0, index)
+        _, _, width, _ = scene.background.crop
+        if width < 0.9:
+            continue
+        key = scene.lights[0]
+        side = np.array(key.direction) @ scene.camera.T_world_from_camera[:3, 0]
+        to_the_right.append((side > 0) != scene.background.flip)
+        assert key.color[0] == 1.0 > key.color[2]
+    assert len(to_the_right) >= 3
+    assert all(to_the_right)

@@ -69,7 +69,18 @@ def test_run_that_renders_while_training_resumes_to_the_same_weights(
     raw = tiny_config.model_dump(mode="json")
     raw["data"] |= {"workers": 1, "max_validation_images": 3}
     preset.write_text(yaml.safe_dump(raw))
-    common = ["--object", "chessboard", "--synth", "online", "--config", str(config), "--backgrounds", "none"]
+    common = [
+        "--object",
+        "chessboard",
+        "--synth",
+        "online",
+        "--config",
+        str(config),
+        "--backgrounds",
+        "none",
+        "--environments",
+        "none",
+    ]
     common += ["--preset", str(preset), "--steps", "4", "--device", "cpu"]
 
     def train(out: str, *more: str) -> None:

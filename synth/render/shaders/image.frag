@@ -28,10 +28,11 @@ vec3 decoded(vec3 root) {
 
 #ifdef SHADOW
 const float MAX_SLOPE = 6.0;         // of a surface in the shadow map, depth over width
+const float BUMP = 0.006;            // depth in it by which surfaces with bumps may shade themselves
 
 // Share of the key light that arrives: bilinear comparisons at 3 x 3 neighbours, folded into four reads, each
-// against the depth that the surface's plane has there.
-float key_arrives(vec3 position, vec3 n) {
+// against the depth that the surface's plane has there; bump: how far that may differ.
+float key_arrives(vec3 position, vec3 n, float bump) {
     vec3 at = (shadow_from_world * vec4(position, 1.0)).xyz;
     vec3 facing = mat3(shadow_from_world) * n;
     vec2 slope = clamp(-facing.xy / min(facing.z, -1e-6), -MAX_SLOPE, MAX_SLOPE);
@@ -42,7 +43,7 @@ float key_arrives(vec3 position, vec3 n) {
     vec2 low = (first - 1.0 + 1.0 / (2.0 - f)) / size, high = (first + 1.0 + f / (1.0 + f)) / size;
     vec2 weight = (2.0 - f) / 3.0;
     float steep = 1.0 - clamp(dot(n, key_direction), 0.0, 1.0);
-    at.z -= max(0.002 * steep, 0.0002) + 0.5 * (abs(slope.x) + abs(slope.y)) / size.x;
+    at.z -= bump + max(0.002 * steep, 0.0002) + 0.5 * (abs(slope.x) + abs(slope.y)) / size.x;
     vec2 lower = (low - at.xy) * slope, higher = (high - at.xy) * slope;
     vec4 depth = min(at.z + vec4(lower.x, higher.x, lower.x, higher.x) + vec4(lower.yy, higher.yy), 1.0);
     float below = mix(texture(shadow_map, vec3(high.x, low.y, depth.y)),
@@ -50,6 +51,22 @@ float key_arrives(vec3 position, vec3 n) {
     float above = mix(texture(shadow_map, vec3(high, depth.w)),
                       texture(shadow_map, vec3(low.x, high.y, depth.z)), weight.x);
     return mix(above, below, weight.y);
+}
+#endif
+
+#if defined(SHADOW) && defined(LIT)
+uniform sampler2D shade;             // share of the key light kept from the ground; the levels are ever softer
+uniform sampler2D penumbra;          // the level to look at
+uniform sampler2D occlusion;         // share of the other light kept from the ground
+const float SOFTEST = 5.0;
+
+float key_on_ground(vec3 position) {
+    vec2 at = (shadow_from_world * vec4(position, 1.0)).xy;
+    return 1.0 - textureLod(shade, at, SOFTEST * texture(penumbra, at).r).r;
+}
+
+float occluded(vec2 position) {
+    return texture(occlusion, (position - things_at) / (2.0 * things_reach) + 0.5).r;
 }
 #endif
 
@@ -74,10 +91,13 @@ vec3 unfolded(vec2 at) {
 }
 
 vec3 shaded(uvec4 surface, vec3 ray) {
-    vec4 first = texelFetch(materials, ivec2(0, int(surface.w) - 1), 0);
-    vec4 second = texelFetch(materials, ivec2(1, int(surface.w) - 1), 0);
-    float roughness = first.a, metallic = second.a;
-    vec3 base = first.rgb * decoded(varied(unpackUnorm4x8(surface.z).rgb, second.rgb));
+    int part = int(surface.w & 0xffffu) - 1;
+    vec4 first = texelFetch(materials, ivec2(0, part), 0);
+    vec4 second = texelFetch(materials, ivec2(1, part), 0);
+    vec2 gloss = unpackUnorm4x8(surface.w).zw;
+    float roughness = max(first.a * gloss.x, 0.04), metallic = second.a * gloss.y;
+    vec4 color = unpackUnorm4x8(surface.z);
+    vec3 base = first.rgb * decoded(varied(color.rgb, second.rgb));
     vec3 position = eye + ray * uintBitsToFloat(surface.x);
     vec3 n = unfolded(unpackSnorm2x16(surface.y));
     vec3 v = normalize(eye - position);
@@ -85,14 +105,23 @@ vec3 shaded(uvec4 surface, vec3 ray) {
     vec3 f0 = mix(vec3(DIELECTRIC), base, metallic);
     vec3 r = response(n, v, key_direction, roughness);
     vec3 F = f0 + (1.0 - f0) * r.z;
-    vec3 light = ((1.0 - F) * diffuse * r.x + F * r.y) * key_radiance * key_arrives(position, n);
+    bool bumpy = color.a < 0.5;
+    float arrives = key_arrives(position, bumpy ? key_direction : n, bumpy ? BUMP : 0.0);
+    vec3 light = ((1.0 - F) * diffuse * r.x + F * r.y) * key_radiance * arrives;
     for (int i = 0; i < FILLS; i++) {
         vec3 towards = fill_position[i].xyz - position;
         r = response(n, v, normalize(towards), roughness);
         F = f0 + (1.0 - f0) * r.z;
         light += ((1.0 - F) * diffuse * r.x + F * r.y) * fill_radiance[i].rgb / dot(towards, towards);
     }
-    return light + base * ambient;
+    vec2 weight = reflectance(clamp(dot(n, v), 0.0, 1.0), roughness);
+    vec3 other = diffuse * surrounding(n);
+    other += (f0 * weight.x + weight.y) * reflected(reflect(-v, n), roughness);
+#ifdef LIT
+    float low = clamp(1.0 - position.z / things_height, 0.0, 1.0);
+    other *= 1.0 - low * occluded(position.xy + 0.5 * things_height * n.xy);
+#endif
+    return light + other;
 }
 
 // Colour of the pixel's samples that show parts, and their share; equal samples are shaded once.
@@ -129,9 +158,12 @@ void main() {
 #ifdef LIT
     vec3 key = key_radiance;
 #ifdef SHADOW
-    key *= key_arrives(position, vec3(0.0, 0.0, 1.0));
+    key *= key_on_ground(position);
+    float open = 1.0 - occluded(position.xy);
+#else
+    const float open = 1.0;
 #endif
-    light = light * (other_diffuse + key * key_light.x) + other_specular + key * key_light.y;
+    light = light * (open * other_diffuse + key * key_light.x) + open * other_specular + key * key_light.y;
 #endif
     color = vec4(encoded(light), 1.0);
 #ifdef THINGS

@@ -23,8 +23,9 @@ void main() {
     vec3 position = eye + ray * min(reach, -eye.z / min(ray.z, -1e-9));
     vec3 v = normalize(eye - position);
     key_light = ground(v, key_direction);
-    other_diffuse = vec3(ambient);
-    other_specular = vec3(0.0);
+    other_diffuse = surrounding(vec3(0.0, 0.0, 1.0));
+    vec2 weight = reflectance(v.z, roughness);
+    other_specular = (DIELECTRIC * weight.x + weight.y) * reflected(vec3(-v.xy, v.z), roughness);
     for (int i = 0; i < FILLS; i++) {
         vec3 towards = fill_position[i].xyz - position;
         vec2 light = ground(v, normalize(towards));
