@@ -274,8 +274,9 @@ def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
     out, config = tmp_path / "out", tmp_path / "small.yaml"
     config.write_text("camera: {width_px: 160, height_px: 120}")
     command = f"render --object {job.object_path} --config {config} --seed 7 --n 500 --workers 1"
+    command += f" --backgrounds none --environments none --out {out}"
     child = subprocess.Popen(
-        [sys.executable, "-m", "train.cli", *command.split(), "--backgrounds", "none", "--out", str(out)],
+        [sys.executable, "-m", "train.cli", *command.split()],
         start_new_session=True,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ from trimesh.visual.texture import TextureVisuals
 
 from synth.config import RENDERERS
 from synth.instance import Library
-from synth.meshes import load_parts
+from synth.meshes import load_mesh
 from synth.render import open_renderer
 from synth.types import Light, Look, Part, SceneSpec
 
@@ -39,7 +39,7 @@ def plain(*rgb: int) -> Image.Image:
 
 def loaded(mesh: trimesh.Trimesh, path: Path) -> Part:
     mesh.export(path)
-    (part,) = load_parts(path, 1.0)
+    (part,) = load_mesh(path, 1.0).parts
     return part
 
 
