@@ -13,7 +13,7 @@ from synth.generate import RenderJob, make_manifest
 from synth.types import Array
 from train.checkpoint import Meta, describe, labels_hash, weights_hash
 from train.config import TrainConfig, with_changes
-from train.datasets import hold_out, read_samples
+from train.datasets import Sample, hold_out, read_samples
 from train.engine import TrainData
 from train.online import OnlineImages, online_validation
 
@@ -64,7 +64,8 @@ def load_run(
 
     Without validation photos, real photos are held out, or rendered images if there are none (online: images
     of another seed are rendered for it). Unless the share of real images was given, it is 0 without real
-    photos and 1 without rendered ones. Raises ConfigError for several objects rendered online.
+    photos and 1 without rendered ones. Raises ConfigError for several objects rendered online, and for an
+    object that no image shows.
     """
     folders, real, validation, online = sources.synthetic, sources.real, sources.validation, sources.online
     if online is not None and len(categories) > 1:
@@ -87,12 +88,13 @@ def load_run(
         halves = [hold_out(samples, config.data.holdout, config.seed) for samples in rendered]
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
+    images = tuple(sample for part in rendered for sample in part)
+    if online is None:
+        _check_all_are_there(categories, (*images, *photos))
     data = TrainData(
-        tuple(s for part in rendered for s in part)
-        if online is None
-        else OnlineImages(online, categories[0]),
+        images if online is None else OnlineImages(online, categories[0]),
         photos,
-        chosen[: config.data.max_validation_images],
+        spread(chosen, config.data.max_validation_images),
         weighted_sets([len(part) for part in rendered], sources.weights),
     )
     hashes = {str(path): labels_hash(path) for path in (*folders, real, validation) if path is not None}
@@ -101,6 +103,19 @@ def load_run(
     if sources.init is not None:
         hashes[f"start from {sources.init}"] = weights_hash(sources.init)
     return config, data, describe(config, categories, keypoints_m, hashes)
+
+
+def spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
+    """At most `count` of the samples, evenly from the first to the last: some of every set."""
+    count = min(count, len(samples))
+    return tuple(samples[i * len(samples) // count] for i in range(count))
+
+
+def _check_all_are_there(categories: Sequence[Category], samples: Sequence[Sample]) -> None:
+    shown = {int(label) for sample in samples for label in sample.labels}
+    for label, category in enumerate(categories, start=1):
+        if label not in shown:
+            raise ConfigError(f"--object {category.name}: no training image shows one")
 
 
 def weighted_sets(sizes: Sequence[int], weights: Sequence[float]) -> tuple[tuple[int, float], ...]:

@@ -266,6 +266,19 @@ def test_run_of_other_objects_cannot_go_on() -> None:
     check_objects([BUG], [replace(BUG, name="beetle")], "w")
 
 
+def test_validation_images_come_from_every_set_and_every_object_must_be_shown(
+    coco_folder: Maker, kite_folder: Maker, tiny_config: TrainConfig
+) -> None:
+    config = with_changes(tiny_config, {"data": {"holdout": 0.5, "max_validation_images": 4}}, "x")
+    bugs, kites = coco_folder("bugs", n=20, seed=1), kite_folder("kites", 20, 1)
+    points = (None, None)
+    data = setup.load_run(config, BOTH, points, setup.Sources((bugs, kites)), False)[1]
+    assert {sample.image_path.parents[1].name for sample in data.validation} == {"bugs", "kites"}
+    assert len(data.validation) == 4
+    with pytest.raises(ConfigError, match="--object kite: no training image shows one"):
+        setup.load_run(config, BOTH, points, setup.Sources((bugs,)), False)
+
+
 def test_several_objects_are_not_rendered_online(tmp_path: Path) -> None:
     arguments = [
         "--synth",
