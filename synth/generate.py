@@ -29,7 +29,7 @@ from synth.coco import Annotation, Category, ImageLabels, write_coco
 from synth.config import EXECUTORS, LAYOUTS, RENDERERS, SynthConfig
 from synth.environment import environment_names
 from synth.errors import DataError, EnvironmentProblem
-from synth.files import write_text
+from synth.files import locked, write_text
 from synth.instance import Library
 from synth.labels import make_labels
 from synth.lens import take
@@ -93,20 +93,24 @@ def generate(
     """Renders images until `out` holds `count` of them; returns how many were new.
 
     workers: processes, or tasks at once on Ray; 0 for one per core. Raises DataError when `out` holds a data
-    set of another config, object, pool, seed or layout, or something else; EnvironmentProblem when the disk
-    or a worker fails: what was rendered stays, and the next call goes on behind it.
+    set of another config, object, pool, seed or layout, or something else, or another run writes there;
+    EnvironmentProblem when the disk or a worker fails: what was rendered stays, and the next call goes on
+    behind it.
     """
     library = job.library()
     store = open_store(out, layout)
     try:
         _claim(job, library, out, layout)
-        done = store.recover()
-        if done < count:
-            with closing(rendered(job, library, range(done, count), workers, executor)) as images:
-                for _ in track(store.append(done, images), total=count, label="render", start=done):
-                    pass
-        if done < count or not (out / ANNOTATIONS).exists():
-            write_annotations(out, library, store)
+        with locked(out / MANIFEST):
+            done = store.recover()
+            if done < count:
+                with closing(rendered(job, library, range(done, count), workers, executor)) as images:
+                    for _ in track(store.append(done, images), total=count, label="render", start=done):
+                        pass
+            if done < count or not (out / ANNOTATIONS).exists():
+                write_annotations(out, library, store)
+    except BlockingIOError as error:
+        raise DataError(f"{out}: another run is writing there") from error
     except OSError as error:
         raise EnvironmentProblem(f"{out}: {error.strerror}; mend that and run again to go on") from error
     return max(0, count - done)

@@ -23,6 +23,7 @@ from synth.coco import Annotation, Category, ImageLabels, read_coco, write_coco
 from synth.config import LAYOUTS, SynthConfig
 from synth.convert import convert
 from synth.errors import DataError, EnvironmentProblem
+from synth.files import locked
 from synth.generate import Images, RenderJob, generate, image_file, read_log
 from synth.preview import preview_sheet
 from synth.shards import open_file
@@ -266,6 +267,13 @@ def test_what_keeps_a_worker_from_starting_is_said(
     monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", "/nowhere.json")
     with pytest.raises(EnvironmentProblem, match="no OpenGL context through EGL"):
         generate(job, tmp_path, 1, 1)
+
+
+def test_a_folder_that_another_run_writes_is_refused(job: RenderJob, tmp_path: Path) -> None:
+    generate(job, tmp_path / "out", 1, 1)
+    with locked(tmp_path / "out" / "manifest.json"), pytest.raises(DataError, match="another run is writing"):
+        generate(job, tmp_path / "out", 2, 1)
+    assert generate(job, tmp_path / "out", 2, 1) == 1
 
 
 def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
