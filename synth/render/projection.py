@@ -85,12 +85,16 @@ def union(rects: Iterable[Rect | None]) -> Rect | None:
     return x0, y0, x1 - x0, y1 - y0
 
 
-def widened(rect: Rect, size: tuple[int, int], cells: tuple[int, int]) -> Rect:
-    """The rectangle with two cells of a grid over the image more on each side, within the image of `size`."""
-    x, y, w, h = rect
-    across, down = (2 * -(-pixels // count) for pixels, count in zip(size, cells, strict=True))
-    x0, y0 = max(0, x - across), max(0, y - down)
-    return x0, y0, min(size[0], x + w + across) - x0, min(size[1], y + h + down) - y0
+def cell_rects(touched: NDArray[np.bool_], cells: tuple[int, int], size: tuple[int, int]) -> list[Rect]:
+    """Rectangles of the image of `size` that hold the touched cells (rows * columns,): one per group."""
+    columns, rows = cells
+    _, _, groups, _ = cv2.connectedComponentsWithStats(touched.reshape(rows, columns).astype(np.uint8))
+    rects = []
+    for x, y, w, h, _ in groups[1:].tolist():
+        x0, y0 = x * size[0] // columns, y * size[1] // rows
+        x1, y1 = -(-(x + w) * size[0] // columns), -(-(y + h) * size[1] // rows)
+        rects.append((x0, y0, x1 - x0, y1 - y0))
+    return rects
 
 
 def shadow_on_ground(points_world: Array, towards: Array, margin: float) -> Array:
