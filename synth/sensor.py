@@ -170,7 +170,8 @@ def motion_kernel(length_px: float, angle: float) -> Linear:
 
 
 def encode_jpeg(rgb: Image, quality: int) -> bytes:
-    ok, data = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise RuntimeError("JPEG encoding failed")
     return bytes(data)
