@@ -69,10 +69,9 @@ def crop_photo(
     cw, ch = max(8, int(crop[2] * w)), max(8, int(crop[3] * h))
     scale = min(cw / width_px, ch / height_px)
     part = photo[y0 : y0 + max(4, int(height_px * scale)), x0 : x0 + max(4, int(width_px * scale))]
-    if flip:
-        part = part[:, ::-1]
     shrink = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-    return np.ascontiguousarray(cv2.resize(part, (width_px, height_px), interpolation=shrink))
+    picture = cv2.resize(part, (width_px, height_px), interpolation=shrink)
+    return np.asarray(cv2.flip(picture, 1) if flip else picture)
 
 
 @lru_cache(maxsize=16)

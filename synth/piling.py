@@ -145,17 +145,31 @@ def _turned(points: Array, along: Array, angle: float) -> Array:
 def _gap(below: Array, body: Array, closer: int = 0) -> tuple[Array, Array] | None:
     """A point of `below` near `body` and the unit vector from there to it, None where the hulls touch or all
     but touch: Gilbert's algorithm on the difference of the hulls, `closer` steps more once it parts them."""
-    a, b, parted = below.mean(0), body.mean(0), 0
+    n, both = len(below), np.concatenate([below, -body])
+    corners = both.tolist()
+    a, b, parted = below.mean(0).tolist(), body.mean(0).tolist(), 0
     for _ in range(GAP_STEPS + closer):
-        v = b - a
-        far_a, far_b = below[(below @ v).argmax()], body[(body @ v).argmin()]
-        parted += bool(v @ (far_b - far_a) > 0 or parted)
+        v = _minus(b, a)
+        along = both @ np.array(v)
+        far_a = corners[along[:n].argmax()]
+        far_b = [-x for x in corners[n + along[n:].argmax()]]
+        beyond = _minus(far_b, far_a)
+        parted += _dot(v, beyond) > 0 or parted > 0
         if parted > closer:
-            return a, v / np.linalg.norm(v)
-        d = far_b - far_a - v
-        t = min(1.0, max(0.0, -(v @ d) / max(d @ d, 1e-30)))
-        a, b = a + t * (far_a - a), b + t * (far_b - b)
+            return np.array(a), np.array(v) / np.linalg.norm(v)
+        d = _minus(beyond, v)
+        t = min(1.0, max(0.0, -_dot(v, d) / max(_dot(d, d), 1e-30)))
+        a = [p + t * (q - p) for p, q in zip(a, far_a, strict=True)]
+        b = [p + t * (q - p) for p, q in zip(b, far_b, strict=True)]
     return None
+
+
+def _minus(a: list[float], b: list[float]) -> list[float]:
+    return [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
+
+
+def _dot(a: list[float], b: list[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _in_triangle(p: Array, a: Array, b: Array, c: Array) -> bool:

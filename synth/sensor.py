@@ -18,6 +18,8 @@ FULL = 65535
 """Light that the sensor records as white, before encoding."""
 NOISE_MARGIN_PX = 512
 """The noise field is this much larger than the picture: where it is cut out differs from image to image."""
+STRIP_PX = 32
+"""Rows that are recorded at a time: they stay in the processor's cache."""
 _LINEAR = ((np.arange(256) / 255.0) ** GAMMA).astype(np.float32)
 _ENCODED = ((np.arange(FULL + 1) / FULL) ** (1 / GAMMA)).astype(np.float32)
 _S_CURVE = _ENCODED * _ENCODED * (3 - 2 * _ENCODED)
@@ -61,14 +63,18 @@ def apply(
         mean = float(np.mean(cv2.mean(light)[:3]))
         gain = float(np.clip(sensor.mean_light / max(mean, 1e-6), 1 / MAX_GAIN, MAX_GAIN))
     r, g, b = (FULL * gain * w for w in sensor.white_balance)
-    recorded = cv2.multiply(light, np.array([r, g, b, 1.0]), dtype=cv2.CV_16U)
-    curve = tone_curve(sensor)
-    picture = cv2.LUT(recorded, curve)
-    if sensor.noise_shot > 0 or sensor.noise_read > 0:
-        deviation = cv2.LUT(picture, noise_levels(sensor, curve))
-        noise = cv2.multiply(deviation, _noise(rng, *rgb.shape[:2]))
-        picture = cv2.add(picture, noise, dtype=cv2.CV_8U)
-    return np.asarray(picture, dtype=np.uint8)
+    gains, curve = np.array([r, g, b, 1.0]), tone_curve(sensor)
+    noisy = sensor.noise_shot > 0 or sensor.noise_read > 0
+    noise, levels = _noise(rng, *rgb.shape[:2]) if noisy else None, noise_levels(sensor, curve)
+    picture = np.empty_like(rgb)
+    for top in range(0, len(rgb), STRIP_PX):
+        rows = np.s_[top : top + STRIP_PX]
+        recorded = cv2.LUT(cv2.multiply(light[rows], gains, dtype=cv2.CV_16U), curve)
+        if noise is not None:
+            deviation = cv2.multiply(cv2.LUT(recorded, levels), noise[rows])
+            recorded = cv2.add(recorded, deviation, dtype=cv2.CV_8U)
+        picture[rows] = recorded
+    return picture
 
 
 def tone_curve(sensor: Sensor) -> Image:
@@ -99,8 +105,10 @@ def _noise(rng: np.random.Generator, height_px: int, width_px: int) -> Linear:
     """(H, W, 3) of deviation 1, cut from a fixed field at a random place, mirrored, its channels turned."""
     y, x = rng.integers(0, NOISE_MARGIN_PX + 1, 2)
     cut = _noise_field(height_px, width_px)[y : y + height_px, x : x + width_px]
-    flips = rng.integers(0, 2, 2) * 2 - 1
-    return np.ascontiguousarray(cut[:: flips[0], :: flips[1], :: int(rng.integers(0, 2) * 2 - 1)])
+    down, across = rng.integers(0, 2, 2)
+    if not (down and across):
+        cut = np.asarray(cv2.flip(cut, int(down) if down or across else -1), np.float32)
+    return cut if rng.integers(0, 2) else np.asarray(cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), np.float32)
 
 
 def fringed(light: Linear, share: float) -> Linear:
@@ -162,7 +170,8 @@ def motion_kernel(length_px: float, angle: float) -> Linear:
 
 
 def encode_jpeg(rgb: Image, quality: int) -> bytes:
-    ok, data = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise RuntimeError("JPEG encoding failed")
     return bytes(data)

@@ -10,7 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ from synth.render.projection import (
     Rect,
     background_depth,
     bounds,
+    cell_rects,
     clip_from_world,
     clip_from_world_for_light,
     grid,
@@ -55,7 +56,6 @@ from synth.render.projection import (
     shadow_on_ground,
     touched_cells,
     union,
-    widened,
 )
 from synth.render.shade import (
     OCCLUSION_PX,
@@ -110,6 +110,7 @@ class _Draw:
     textures: dict[str, moderngl.Texture]
     look: Look
 
+    @cached_property
     def corners_world(self) -> Array:
         return apply(self.T_world_from_part, self.geometry.corners)
 
@@ -139,7 +140,7 @@ class _View:
         """Points on the ground; their hulls hold what each thing darkens."""
         towards, up = np.array(self.key.direction), np.array([0.0, 0.0, 1.0])
         for draw in self.draws:
-            corners = draw.corners_world()
+            corners = draw.corners_world
             far = max(0.0, float(corners[:, 2].max())) / max(towards[2], 0.05)
             penumbra = 1.5 * math.tan(self.key.radius) * far
             shadow = shadow_on_ground(corners, towards, penumbra + 8 * 2 * self.radius / SHADOW_MAP_PX)
@@ -215,9 +216,10 @@ class FastRenderer:
         depth_m = background_depth(scene)
         instance_id = np.zeros(depth_m.shape, np.int32)
         alone = np.zeros(len(scene.objects), np.int64)
-        rect = union(bounds(scene.camera, d.corners_world()) for d in view.draws)
+        rect = union(bounds(scene.camera, d.corners_world) for d in view.draws)
         if view.draws:
             self._cast_shadows(view)
+        things = touched_cells(scene.camera, (d.corners_world for d in view.draws if rect is not None), CELLS)
         if rect is not None:
             x, y, w, h = rect
             window = np.s_[y : y + h, x : x + w]
@@ -226,8 +228,8 @@ class FastRenderer:
             instance_id[window] = trace[:, :, 1]
             for n in range(len(scene.objects)):
                 alone[n] = self._unoccluded(view, n, instance_id[window])
-            self._lay_surfaces(view, rect)
-        rgb = self._compose(view, laid=rect is not None)
+            self._lay_surfaces(view, rect, things)
+        rgb = self._compose(view, things)
         return RenderResult(rgb, depth_m, instance_id, alone)
 
     def _unoccluded(self, view: _View, n: int, instance_id: NDArray[np.int32]) -> int:
@@ -235,7 +237,7 @@ class FastRenderer:
         if not may_be_hidden(view.scene, self._library, n):
             return int(np.count_nonzero(instance_id == n + 1))
         own = [d for d in view.draws if d.id == n + 1]
-        rect = union(bounds(view.scene.camera, d.corners_world()) for d in own)
+        rect = union(bounds(view.scene.camera, d.corners_world) for d in own)
         return 0 if rect is None else int(np.count_nonzero(self._trace(view, rect, own, EVERYTHING)[:, :, 1]))
 
     # --- what is drawn -------------------------------------------------------------------------------
@@ -244,7 +246,7 @@ class FastRenderer:
         centre, radius = shadow_region(scene, self._library)
         draws = [*self._object_draws(scene), *self._distractor_draws(scene, distractors)]
         eye = scene.camera.T_world_from_camera[:3, 3]
-        draws.sort(key=lambda d: float(np.linalg.norm(d.corners_world().mean(0) - eye)))
+        draws.sort(key=lambda d: float(np.linalg.norm(d.corners_world.mean(0) - eye)))
         diameter = max((self._library[o.asset].diameter_m for o in scene.objects), default=radius)
         key = next((light for light in scene.lights if light.kind == "key"), NO_KEY)
         view = _View(
@@ -367,13 +369,11 @@ class FastRenderer:
             set_uniforms(program, clip_from_part=clip @ T, above_ground=above, id=float(draw.id))
             draw.geometry.draw(program)
 
-    def _lay_surfaces(self, view: _View, rect: Rect) -> None:
-        """Draws what image.frag shades; clears whatever cells it may look at."""
+    def _lay_surfaces(self, view: _View, rect: Rect, things: NDArray[np.bool_]) -> None:
+        """Draws what image.frag shades in the cells `things`."""
         target = self._targets.surfaces
-        for draw in view.draws:
-            own = bounds(view.scene.camera, draw.corners_world())
-            if own is not None:
-                target.clear(viewport=widened(own, self._targets.size, CELLS))
+        for cells in cell_rects(things, CELLS, self._targets.size):
+            target.clear(viewport=cells)
         target.scissor = rect
         target.use()
         self._gl.enable_only(moderngl.DEPTH_TEST)
@@ -393,8 +393,8 @@ class FastRenderer:
             )
             draw.geometry.draw(program)
 
-    def _compose(self, view: _View, laid: bool) -> NDArray[np.uint8]:
-        """(H, W, 3) sRGB: the background and, where they are laid, the things before it."""
+    def _compose(self, view: _View, things: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """(H, W, 3) sRGB: the background and, in the cells `things`, what is laid before it."""
         background, targets = view.scene.background, self._targets
         is_photo = background.kind == "photo"
         texture = targets.photo if is_photo else self._surface(background.kind, background.seed)
@@ -402,14 +402,12 @@ class FastRenderer:
         targets.samples.use(SURFACES)
         flags = "PHOTO" if is_photo else "", "LIT" if background.on_plane else ""
         self._gl.enable_only(moderngl.NOTHING)
-        camera = view.scene.camera
-        things = touched_cells(camera, (d.corners_world() for d in view.draws if laid), CELLS)
         shade = view.darkened() if background.on_plane else ()
-        shadows = touched_cells(camera, shade, CELLS) & ~things
+        shadows = touched_cells(view.scene.camera, shade, CELLS) & ~things
         targets.image.use()
         self._fill(view, ~things & ~shadows, *flags)
         self._fill(view, shadows, *flags, "SHADOW")
-        if laid:
+        if things.any():
             materials = self._materials(view.draws)
             self._fill(view, things, *flags, "SHADOW", "THINGS")
             materials.release()

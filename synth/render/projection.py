@@ -45,17 +45,18 @@ def background_depth(scene: SceneSpec) -> NDArray[np.float32]:
     """(H, W) metres along the camera's z of the ground, as far as it reaches, and of the wall behind."""
     camera = scene.camera
     rays = ray_from_pixel(camera)
-    x = np.arange(camera.width_px) + 0.5
-    y = (np.arange(camera.height_px) + 0.5)[:, None]
-    ray = [
-        (rays[i, 0] * x).astype(np.float32) + (rays[i, 1] * y + rays[i, 2]).astype(np.float32)
-        for i in range(3)
-    ]
-    depth = BACKDROP_REACH * reach(scene) / np.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
+    form = rays.T @ rays  # of the squared length of a pixel's ray
+    x, y = np.arange(camera.width_px) + 0.5, np.arange(camera.height_px) + 0.5
+    across = np.stack([x**2, x, np.ones_like(x)])
+    slope, constant = 2 * (form[0, 1] * y + form[0, 2]), (form[1, 1] * y + 2 * form[1, 2]) * y + form[2, 2]
+    down = np.column_stack([np.full_like(y, form[0, 0]), slope, constant])
+    closeness = np.sqrt(down.astype(np.float32) @ across.astype(np.float32))
+    closeness /= np.float32(BACKDROP_REACH * reach(scene))
     if scene.background.on_plane:
-        height = camera.T_world_from_camera[2, 3]
-        depth = np.minimum(depth, -height / np.minimum(ray[2], -1e-9))
-    return np.asarray(depth, dtype=np.float32)
+        fall = -rays[2] / camera.T_world_from_camera[2, 3]
+        ground = (fall[1] * y + fall[2]).astype(np.float32)[:, None] + (fall[0] * x).astype(np.float32)
+        np.maximum(closeness, ground, out=closeness)
+    return np.asarray(np.reciprocal(closeness, out=closeness))
 
 
 def bounds(camera: Camera, points_world: Array) -> Rect | None:
@@ -84,12 +85,16 @@ def union(rects: Iterable[Rect | None]) -> Rect | None:
     return x0, y0, x1 - x0, y1 - y0
 
 
-def widened(rect: Rect, size: tuple[int, int], cells: tuple[int, int]) -> Rect:
-    """The rectangle with two cells of a grid over the image more on each side, within the image of `size`."""
-    x, y, w, h = rect
-    across, down = (2 * -(-pixels // count) for pixels, count in zip(size, cells, strict=True))
-    x0, y0 = max(0, x - across), max(0, y - down)
-    return x0, y0, min(size[0], x + w + across) - x0, min(size[1], y + h + down) - y0
+def cell_rects(touched: NDArray[np.bool_], cells: tuple[int, int], size: tuple[int, int]) -> list[Rect]:
+    """Rectangles of the image of `size` that hold the touched cells (rows * columns,): one per group."""
+    columns, rows = cells
+    _, _, groups, _ = cv2.connectedComponentsWithStats(touched.reshape(rows, columns).astype(np.uint8))
+    rects = []
+    for x, y, w, h, _ in groups[1:].tolist():
+        x0, y0 = x * size[0] // columns, y * size[1] // rows
+        x1, y1 = -(-(x + w) * size[0] // columns), -(-(y + h) * size[1] // rows)
+        rects.append((x0, y0, x1 - x0, y1 - y0))
+    return rects
 
 
 def shadow_on_ground(points_world: Array, towards: Array, margin: float) -> Array:
