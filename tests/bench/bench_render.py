@@ -1,6 +1,6 @@
 """Images per second: a plain pyrender loop as its documentation teaches it, and Meshmark's whole path.
 
-    python -m tests.bench.bench_render --images 100 --repeats 5 --backgrounds FOLDER
+    python -m tests.bench.bench_render --images 100 --repeats 5 --backgrounds FOLDER --environments FOLDER
 
 Every measurement runs in a process of its own, on one core. The plain loop: one OffscreenRenderer, two meshes
 of 5,000 faces on a plane, a directional light with shadows, a second pass for masks, the render pasted onto a
@@ -72,11 +72,11 @@ def plain_pyrender(object_: str, photos: Path | None) -> Callable[[int], None]:
     return image
 
 
-def whole_path(backend: str, object_: str, photos: Path | None) -> Callable[[int], None]:
+def whole_path(backend: str, object_: str, photos: Path | None, maps: Path | None) -> Callable[[int], None]:
     """What a worker of `generate` does for one image."""
-    job = RenderJob(object_, load_config("default"), photos, 0)
+    job = RenderJob(object_, load_config("default"), photos, 0, backend, maps)
     library = job.library()
-    renderer = open_renderer(library, photos, backend)
+    renderer = open_renderer(library, photos, backend, maps)
     out = Path(tempfile.mkdtemp())
     (out / "images").mkdir()
 
@@ -88,24 +88,26 @@ def whole_path(backend: str, object_: str, photos: Path | None) -> Callable[[int
     return image
 
 
-def only_render(backend: str, object_: str, photos: Path | None) -> Callable[[int], None]:
+def only_render(backend: str, object_: str, photos: Path | None, maps: Path | None) -> Callable[[int], None]:
     """The renderer alone, its textures resident: the same few scenes again and again."""
     from synth.sample import sample_scene
 
-    job = RenderJob(object_, load_config("default"), photos, 0)
+    job = RenderJob(object_, load_config("default"), photos, 0, backend, maps)
     library = job.library()
-    renderer = open_renderer(library, photos, backend)
+    renderer = open_renderer(library, photos, backend, maps)
     scenes = [sample_scene(job.config, library, 0, index) for index in range(10)]
     return lambda index: renderer.render(scenes[index % len(scenes)]) and None
 
 
-def measure(what: str, object_: str, photos: Path | None, images: int, repeats: int) -> list[float]:
+def measure(
+    what: str, object_: str, photos: Path | None, maps: Path | None, images: int, repeats: int
+) -> list[float]:
     """Images per second of each repeat, after a round that fills the caches."""
     kind, _, backend = what.partition(" ")
     if kind == "plain":
         image = plain_pyrender(object_, photos)
     else:
-        image = (whole_path if kind == "generate" else only_render)(backend, object_, photos)
+        image = (whole_path if kind == "generate" else only_render)(backend, object_, photos, maps)
     for index in range(max(10, images // 4)):
         image(index)
     rates = []
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--object", default="glue_tube")
     parser.add_argument("--backgrounds", type=Path)
+    parser.add_argument("--environments", type=Path)
     chosen = parser.parse_args()
     rows = ["plain", *(f"{kind} {backend}" for kind in ("render", "generate") for backend in RENDERERS)]
     print(f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, {chosen.repeats} repeats, one core, {chosen.object}")
@@ -135,6 +138,7 @@ def main() -> None:
                 row,
                 str(ASSETS / chosen.object),
                 chosen.backgrounds,
+                chosen.environments,
                 chosen.images,
                 chosen.repeats,
             ).result()
