@@ -283,8 +283,12 @@ def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
     config.write_text("camera: {width_px: 160, height_px: 120}")
     command = f"render --object {job.object_path} --config {config} --seed 7 --n 500 --workers 1"
     command += f" --backgrounds none --environments none --out {out}"
+    listening = (
+        "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background jobs ignore it
+    )
+    code = f"import signal; {listening}; from train.cli import main; main({command.split()!r})"
     child = subprocess.Popen(
-        [sys.executable, "-m", "train.cli", *command.split()],
+        [sys.executable, "-c", code],
         start_new_session=True,
         stderr=subprocess.PIPE,
         text=True,
