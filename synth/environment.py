@@ -68,7 +68,7 @@ def surround_of(scene: SceneSpec, maps: Path | None, photos: Path | None) -> tup
     """
     chosen, R_camera_from_world = scene.environment, scene.camera.T_world_from_camera[:3, :3].T
     if chosen is None:
-        return WHITE, np.eye(3)
+        return white(), np.eye(3)
     if not chosen.map:
         if photos is None:
             raise ValueError("the scene is lit by a photo, but the renderer has no folder of photos")
@@ -274,5 +274,7 @@ def _mean(radiance: Radiance) -> Array:
     return np.asarray(weight @ radiance.reshape(-1, 3) / weight.sum())
 
 
-WHITE = surround(np.ones((LEVELS_PX[0], LEVELS_PX[0], 3), np.float32))
-"""What is there without an environment."""
+@lru_cache(maxsize=1)
+def white() -> Surround:
+    """What is there without an environment."""
+    return surround(np.ones((LEVELS_PX[0], LEVELS_PX[0], 3), np.float32))

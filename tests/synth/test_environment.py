@@ -9,7 +9,6 @@ import pytest
 
 from synth.environment import (
     LEVELS_PX,
-    WHITE,
     Surround,
     directions,
     environment_names,
@@ -18,6 +17,7 @@ from synth.environment import (
     photo_radiance,
     read_panorama,
     surround,
+    white,
 )
 from synth.errors import DataError
 
@@ -81,8 +81,8 @@ def test_a_folder_without_maps_is_refused(tmp_path: Path) -> None:
 
 def test_white_all_around_renders_white_from_every_side() -> None:
     for n in ((0.0, 0.0, 1.0), (0.6, 0.0, -0.8), (0.0, -1.0, 0.0)):
-        assert arriving(WHITE, n) == pytest.approx([1, 1, 1], abs=0.01)
-    assert all(level == pytest.approx(1) for level in WHITE.levels)
+        assert arriving(white(), n) == pytest.approx([1, 1, 1], abs=0.01)
+    assert all(level == pytest.approx(1) for level in white().levels)
 
 
 def test_irradiance_is_that_of_the_integral_over_the_hemisphere() -> None:
