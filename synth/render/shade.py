@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 from synth.geometry import apply
 from synth.instance import Library, hull_world
 from synth.render.base import unit_shape
-from synth.types import Array, SceneSpec
+from synth.types import Array, Distractor, SceneSpec
 
 SHADE_LEVELS = 6
 PENUMBRA_PX = 64
@@ -87,9 +87,14 @@ def _blurred(image: Shades, sigma: float) -> Shades:
 def hulls(scene: SceneSpec, library: Library) -> list[Array]:
     """Corners of the convex hull of each thing in the scene, in world."""
     of_objects = [hull_world(library[o.asset], o) for o in scene.objects]
-    return of_objects + [
-        apply(d.T_world_from_object, unit_hull(d.shape) * np.array(d.size_m)) for d in scene.distractors
-    ]
+    return of_objects + [apply(d.T_world_from_object, _hull(d, library)) for d in scene.distractors]
+
+
+def _hull(distractor: Distractor, library: Library) -> Array:
+    """(H, 3) corners in the distractor's own frame."""
+    if library.meshes is not None and distractor.shape in library.meshes.names:
+        return np.asarray(library.meshes[distractor.shape].corners * max(distractor.size_m))
+    return np.asarray(unit_hull(distractor.shape) * np.array(distractor.size_m))
 
 
 @lru_cache(maxsize=8)

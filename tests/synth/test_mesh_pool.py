@@ -14,6 +14,8 @@ from synth.geometry import apply
 from synth.instance import Library, hull_world
 from synth.mesh_pool import MeshPool, open_pool
 from synth.placement import convex_overlap, footprint
+from synth.render.base import distractor_parts
+from synth.render.shade import hulls
 from synth.sample import SHAPES, sample_scene
 from synth.scene_json import scene_from_json, scene_to_json
 
@@ -97,3 +99,15 @@ def test_folder_is_relative_to_the_config_and_hashed_in_the_manifest(
     assert set(manifest["distractors"]) == {"cone.stl"}
     (tmp_path / "deep" / "wood.png").write_bytes(b"1")
     assert set(make_manifest(job, job.library())["distractors"]) == {"cone.stl", "wood.png"}
+
+
+def test_what_a_mesh_darkens_has_the_outline_of_its_parts(pool: MeshPool, box_library: Library) -> None:
+    library = Library(box_library.objects, meshes=pool)
+    for index in range(3):
+        scene = sample_scene(config(1.0), library, 0, index)
+        found = hulls(scene, library)[len(scene.objects) :]
+        for distractor, hull in zip(scene.distractors, found, strict=True):
+            parts = distractor_parts(distractor, library)
+            points = apply(distractor.T_world_from_object, np.concatenate([p.vertices for p in parts]))
+            assert hull.min(0) == pytest.approx(points.min(0), abs=1e-9)
+            assert hull.max(0) == pytest.approx(points.max(0), abs=1e-9)
