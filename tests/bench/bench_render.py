@@ -35,6 +35,8 @@ from synth.generate import RenderJob, log_row, render_image
 from synth.render import open_renderer
 
 SIZE = 640, 480
+WARM_UP = 200
+"""Images until nearly all photos, surfaces and environment maps were decoded once."""
 
 
 def plain_pyrender(object_: str, photos: Path | None) -> Callable[[int], None]:
@@ -108,7 +110,7 @@ def measure(
         image = plain_pyrender(object_, photos)
     else:
         image = (whole_path if kind == "generate" else only_render)(backend, object_, photos, maps)
-    for index in range(max(10, images // 4)):
+    for index in range(WARM_UP if kind == "generate" else 10):
         image(index)
     rates = []
     for repeat in range(1, repeats + 1):
