@@ -1,0 +1,131 @@
+"""What each part of the recipe is worth on real photos: the same training with one thing changed at a time.
+
+    python -m tests.bench.bench_ablation --object glue_tube --real FOLDER --steps 400 --out FOLDER
+
+Trains on rendered images alone and scores at the last step. What `--out` holds already is not run again.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synth.files import write_text
+from train.config import load_config, preset_path, with_changes
+
+
+@dataclass(frozen=True)
+class Variant:
+    """synth, train: what differs from the defaults of rendering and from preset cpu. images: how many."""
+
+    title: str
+    synth: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    images: int = 2000
+
+    @property
+    def name(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", self.title).strip("-")
+
+
+PLAIN_SENSOR = {
+    "blur_sigma_px": [0.5, 0.5],
+    "defocus": 0.0,
+    "motion": 0.0,
+    "fringes": 0.0,
+    "vignetted": 0.0,
+    "noise_shot": [0.0, 0.0],
+    "noise_read": [0.0, 0.0],
+    "tone": [0.0, 0.0],
+    "contrast": [1.0, 1.0],
+    "white_balance": [1.0, 1.0],
+    "jpeg_quality": [95, 95],
+}
+ONE_LIGHT = {
+    "key_irradiance": [0.8, 0.8],
+    "key_elevation_deg": [60.0, 60.0],
+    "key_radius_deg": [2.0, 2.0],
+    "fills": [0, 0],
+    "ambient": [0.35, 0.35],
+    "temperature_k": [5500.0, 5500.0],
+    "environment": 0.0,
+    "from_photo": 0.0,
+}
+NO_AUGMENTATION = dict.fromkeys(("geometry", "color", "hue", "gray", "shadow", "blur", "noise", "jpeg"), 0.0)
+VARIANTS = (
+    Variant("the recipe"),
+    Variant("one light, always the same", {"light": ONE_LIGHT}),
+    Variant("light without environment maps and photos", {"light": {"environment": 0.0, "from_photo": 0.0}}),
+    Variant("a sensor without faults", {"sensor": PLAIN_SENSOR}),
+    Variant("no photo backgrounds", {"background": {"photo": 0.0}}),
+    Variant("photo backgrounds only", {"background": {"photo": 1.0}}),
+    Variant("no distractors", {"distractors": {"count": [0, 0]}}),
+    Variant("objects apart", {"objects": {"touching": 0.0, "piled": 0.0, "truncation": 0.0}}),
+    Variant("no augmentation in training", train={"data": {"augment": NO_AUGMENTATION}}),
+    Variant("250 images", images=250),
+    Variant("1,000 images", images=1000),
+    Variant("two backbone stages trained", train={"model": {"trainable_stages": 2}}),
+    Variant("the whole backbone trained", train={"model": {"trainable_stages": 8}}),
+    Variant("normalisation trained too", train={"model": {"frozen_norm": False}}),
+    Variant("half the learning rates", train={"optim": {"backbone_lr": 1.5e-4, "head_lr": 5e-4}}),
+    Variant("twice the learning rates", train={"optim": {"backbone_lr": 6e-4, "head_lr": 2e-3}}),
+    Variant("weights averaged (0.98)", train={"optim": {"ema_decay": 0.98}}),
+)
+
+
+def meshmark(*words: str | Path | int) -> None:
+    subprocess.run([sys.executable, "-m", "train.cli", *map(str, words)], check=True)
+
+
+def write_yaml(path: Path, value: dict[str, Any]) -> Path:
+    write_text(path, yaml.safe_dump(value))
+    return path
+
+
+def score(variant: Variant, chosen: argparse.Namespace) -> dict[str, Any]:
+    """What `meshmark eval` says of the variant."""
+    folder, thing = chosen.out / variant.name, ["--object", chosen.object]
+    result = folder / "eval" / "eval.json"
+    if not result.exists():
+        synth = folder / "synth" if variant.synth else chosen.out / f"synth-{variant.images}"
+        config = write_yaml(folder / "synth.yaml", variant.synth)
+        recipe = with_changes(load_config(preset_path("cpu", cuda=False)), variant.train, variant.title)
+        preset = write_yaml(folder / "train.yaml", recipe.model_dump(mode="json"))
+        run = folder / "train"
+        meshmark("render", *thing, "--config", config, "--n", variant.images, "--out", synth)
+        ending = ["--out", run, *(["--resume"] if run.exists() else [])]
+        meshmark("train", *thing, "--synth", synth, "--preset", preset, "--steps", chosen.steps, *ending)
+        meshmark("eval", run / "last", *thing, "--real", chosen.real, "--out", folder / "eval")
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return found
+
+
+def row(title: str, found: dict[str, Any]) -> str:
+    low, high = found["confidence_95"]["keypoint_ap"]
+    return (
+        f"| {title} | {found['keypoints']['ap']:.3f} ({low:.3f} to {high:.3f}) | {found['pck']['0.05']:.3f} "
+        f"| {found['bbox']['ap']:.3f} | {100 * found['error_share']['median']:.2f} % |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--object", default="glue_tube")
+    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", help="of the variants, such as no-distractors 250-images")
+    chosen = parser.parse_args()
+    rows = [row(v.title, score(v, chosen)) for v in VARIANTS if not chosen.only or v.name in chosen.only]
+    print("| | keypoint AP (95 %) | PCK@0.05 | bbox AP | median error |\n|---|---|---|---|---|")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
