@@ -28,6 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from synth.errors import ConfigError, DataError, UserError
 from synth.progress import clock, track
+from synth.threads import single_thread
 from train.average import WeightAverage
 from train.checkpoint import (
     MODEL,
@@ -229,6 +230,7 @@ class Run:
                 images,
                 batch_sampler=sampler,
                 num_workers=data.workers,
+                worker_init_fn=single_thread,
                 collate_fn=collate,
                 multiprocessing_context="forkserver" if data.workers else None,
                 prefetch_factor=4 if data.workers else None,

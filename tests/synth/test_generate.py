@@ -10,12 +10,15 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import synth.generate
 import synth.render.fast
@@ -24,7 +27,7 @@ from synth.config import LAYOUTS, SynthConfig
 from synth.convert import convert
 from synth.errors import DataError, EnvironmentProblem
 from synth.files import locked
-from synth.generate import Images, RenderJob, generate, image_file, read_log
+from synth.generate import Images, RenderJob, _start_worker, generate, image_file, read_log
 from synth.preview import preview_sheet
 from synth.shards import open_file
 from synth.store import Image
@@ -352,3 +355,12 @@ def test_annotations_are_written_an_image_at_a_time(tmp_path: Path) -> None:
     raw = (tmp_path / "annotations.json").read_text()
     assert raw == json.dumps(json.loads(raw))
     assert [a["id"] for a in json.loads(raw)["annotations"]] == list(range(1, 3001))
+
+
+def threads() -> set[int]:
+    return {cv2.getNumThreads(), *(pool["num_threads"] for pool in threadpool_info())}
+
+
+def test_a_worker_computes_with_one_thread(job: RenderJob) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker, (job,)) as pool:
+        assert pool.submit(threads).result() == {1}
