@@ -2,9 +2,10 @@
 
     python -m tests.bench.bench_render --images 100 --repeats 5 --backgrounds FOLDER --environments FOLDER
 
-Every measurement runs in a process of its own, on one core. The plain loop: one OffscreenRenderer, two meshes
-of 5,000 faces on a plane, a directional light with shadows, a second pass for masks, the render pasted onto a
-photo, JPEG. Meshmark: scene, render, labels, sensor, JPEG, log row, files written.
+Every measurement runs in a process of its own, on one core but for `plain, all cores` and `make render`: that
+has a worker for each. The plain loop: one OffscreenRenderer, two meshes of 5,000 faces on a plane, a
+directional light with shadows, a second pass for masks, the render pasted onto a photo, JPEG. Meshmark: scene,
+render, labels, sensor, JPEG, log row, files written.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-os.environ["LP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("LP_NUM_THREADS", "1")
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 os.environ.setdefault("PYGLET_HEADLESS", "true")
 
@@ -31,10 +32,12 @@ from synth.assets import ASSETS
 from synth.background import load_rgb, photo_names
 from synth.config import RENDERERS, load_config
 from synth.files import write_bytes
-from synth.generate import RenderJob, log_row, render_image
+from synth.generate import RenderJob, log_row, render_image, rendered
 from synth.render import open_renderer
+from synth.threads import single_thread
 
 SIZE = 640, 480
+PLAIN, PLAIN_ON_ALL = "plain", "plain, all cores"
 WARM_UP = 200
 """Images until nearly all photos, surfaces and environment maps were decoded once."""
 
@@ -90,6 +93,21 @@ def whole_path(backend: str, object_: str, photos: Path | None, maps: Path | Non
     return image
 
 
+def whole_command(object_: str, photos: Path | None, maps: Path | None) -> Callable[[int], None]:
+    """What `make render` does for the next image: taken from the workers and written."""
+    job = RenderJob(object_, load_config("default"), photos, 0, environments=maps)
+    images = rendered(job, job.library(), range(10**6), 0, "processes")
+    out = Path(tempfile.mkdtemp())
+
+    def image(index: int) -> None:
+        jpeg, row = next(images)
+        write_bytes(out / f"{index}.jpg", jpeg)
+        with (out / "scenes.jsonl").open("ab") as log:
+            log.write(row)
+
+    return image
+
+
 def only_render(backend: str, object_: str, photos: Path | None, maps: Path | None) -> Callable[[int], None]:
     """The renderer alone, its textures resident: the same few scenes again and again."""
     from synth.sample import sample_scene
@@ -106,11 +124,15 @@ def measure(
 ) -> list[float]:
     """Images per second of each repeat, after a round that fills the caches."""
     kind, _, backend = what.partition(" ")
-    if kind == "plain":
+    if what != PLAIN_ON_ALL:
+        single_thread()
+    if kind == "make":
+        image = whole_command(object_, photos, maps)
+    elif what in (PLAIN, PLAIN_ON_ALL):
         image = plain_pyrender(object_, photos)
     else:
         image = (whole_path if kind == "generate" else only_render)(backend, object_, photos, maps)
-    for index in range(WARM_UP if kind == "generate" else 10):
+    for index in range(WARM_UP if kind in ("generate", "make") else 10):
         image(index)
     rates = []
     for repeat in range(1, repeats + 1):
@@ -129,11 +151,13 @@ def main() -> None:
     parser.add_argument("--backgrounds", type=Path)
     parser.add_argument("--environments", type=Path)
     chosen = parser.parse_args()
-    rows = ["plain", *(f"{kind} {backend}" for kind in ("render", "generate") for backend in RENDERERS)]
-    print(f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, {chosen.repeats} repeats, one core, {chosen.object}")
+    rows = [PLAIN, *(f"{kind} {backend}" for kind in ("render", "generate") for backend in RENDERERS)]
+    rows += [PLAIN_ON_ALL, "make render"]
+    print(f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, {chosen.repeats} repeats, {chosen.object}")
     print(f"{'':20} {'images/s':>9} {'ms':>7} {'least':>7} {'most':>7} {'x plain':>8}")
     base = 0.0
     for row in rows:
+        os.environ["LP_NUM_THREADS"] = str(os.cpu_count()) if row == PLAIN_ON_ALL else "1"
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             rates = pool.submit(
                 measure,

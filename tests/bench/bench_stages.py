@@ -1,0 +1,130 @@
+"""Where the time of a rendered image goes, and the floor: the same images only loaded, pasted and encoded.
+
+    python -m tests.bench.bench_stages --images 200 --backgrounds FOLDER --environments FOLDER
+
+One process, one thread. Mesa's software rasterizer draws when a picture is read back, so drawing and reading
+back are one row; `prepared` is what the renderer computes for OpenGL: matrices, soft shadows, light maps.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["LP_NUM_THREADS"] = "1"
+
+import moderngl
+import numpy as np
+
+import synth.render.fast
+from synth.assets import ASSETS
+from synth.background import crop_photo, load_photo, photo_names
+from synth.config import load_config
+from synth.generate import RenderJob, log_row
+from synth.labels import make_labels
+from synth.lens import take
+from synth.render import open_renderer
+from synth.sample import sample_scene, stream
+from synth.sensor import apply, encode_jpeg
+from synth.threads import single_thread
+from synth.types import RenderResult
+
+WARM_UP = 200
+
+
+class Clock:
+    """Seconds by stage; a stage within another is taken out of that."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inner = [0.0]
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            self._inner.append(0.0)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                whole = time.perf_counter() - start
+                self.seconds[stage] += whole - self._inner.pop()
+                self._inner[-1] += whole
+
+        return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--object", default="glue_tube")
+    parser.add_argument("--backgrounds", type=Path, required=True)
+    parser.add_argument("--environments", type=Path)
+    chosen = parser.parse_args()
+    single_thread()
+    job = RenderJob(
+        str(ASSETS / chosen.object),
+        load_config("default"),
+        chosen.backgrounds,
+        0,
+        environments=chosen.environments,
+    )
+    library, clock = job.library(), Clock()
+    renderer = open_renderer(library, job.backgrounds, job.renderer, job.environments)
+    for cls, name in ((moderngl.Framebuffer, "read"), (moderngl.VertexArray, "render")):
+        setattr(cls, name, clock.timed("drawing and reading back", getattr(cls, name)))
+    synth.render.fast.backdrop_texture = clock.timed("background photo", synth.render.fast.backdrop_texture)
+    renderer.render = clock.timed("prepared for drawing", renderer.render)  # type: ignore[method-assign]
+    steps = {
+        "sampling": sample_scene,
+        "lens": take,
+        "sensor": apply,
+        "labels": make_labels,
+        "JPEG": encode_jpeg,
+        "log row": lambda scene, labels: json.dumps(log_row(scene, labels)),
+    }
+    sample, bend, record, label, encode, log = (clock.timed(*step) for step in steps.items())
+    results: list[tuple[RenderResult, Any]] = []
+    for index in range(WARM_UP + chosen.images):
+        if index == WARM_UP:
+            clock.seconds.clear()
+            start = time.perf_counter()
+        scene = sample(job.config, library, job.seed, index)
+        result = bend(renderer, scene)
+        picture = record(
+            result.rgb, scene.sensor, stream(job.seed, index, "sensor noise"), result.instance_id > 0
+        )
+        encode(picture, scene.sensor.jpeg_quality)
+        log(scene, label(scene, library, result))
+        results = [*results[-9:], (result, scene)]
+    whole = (time.perf_counter() - start) / chosen.images
+    floor = least(results, chosen.backgrounds, chosen.images)
+    clock.seconds["the rest"] = whole * chosen.images - sum(clock.seconds.values())
+    print("| stage | ms an image | share |\n|---|---|---|")
+    for stage, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1]):
+        each = seconds / chosen.images
+        print(f"| {stage} | {1000 * each:.1f} | {each / whole:.0%} |")
+    print(f"| all | {1000 * whole:.1f} | 100% |")
+    print(f"| floor: loaded, pasted, encoded | {1000 * floor:.1f} | {floor / whole:.0%} |")
+
+
+def least(results: list[tuple[RenderResult, Any]], backgrounds: Path, images: int) -> float:
+    """Seconds an image of pasting a rendered object onto a decoded photo and encoding that."""
+    names = photo_names(backgrounds)
+    photos = [load_photo(backgrounds / name) for name in names[:32]]
+    start = time.perf_counter()
+    for index in range(images):
+        result, scene = results[index % len(results)]
+        height, width = result.instance_id.shape
+        photo = crop_photo(photos[index % len(photos)], (0.1, 0.1, 0.8, 0.8), False, width, height)
+        encode_jpeg(
+            np.where(result.instance_id[:, :, None] > 0, result.rgb, photo), scene.sensor.jpeg_quality
+        )
+    return (time.perf_counter() - start) / images
+
+
+if __name__ == "__main__":
+    main()
