@@ -4,8 +4,8 @@
 
 Every measurement runs in a process of its own, on one core but for `plain, all cores` and `make render`: that
 has a worker for each. The plain loop: one OffscreenRenderer, two meshes of 5,000 faces on a plane, a
-directional light with shadows, a second pass for masks, the render pasted onto a photo, JPEG. Meshmark: scene,
-render, labels, sensor, JPEG, log row, files written.
+directional light with shadows, a second pass for masks, the render pasted onto a photo, JPEG. Meshmark: the
+scene, its render, labels, sensor, JPEG, log row, files written.
 """
 
 import argparse
