@@ -124,7 +124,8 @@ class AugmentConfig(Section):
 
 class DataConfig(Section):
     """batch_size: images a step, all processes together. real_fraction: share of real images in every batch,
-        or a list of shares, one for each of so many equal stretches of the run ([0, 0.2, 0.5]: real late).
+        or a list of shares, one for each of so many equal stretches of the run ([0, 0.2, 0.5]: real late);
+        None: as train.mix.real_share says.
 
     min_visible_fraction: an object of which less is visible in the picture is not a target.
     box_margin_px: how far a target box reaches beyond its outermost labelled keypoint.
@@ -132,7 +133,7 @@ class DataConfig(Section):
     """
 
     batch_size: Annotated[int, Field(ge=1)] = 4
-    real_fraction: Share | Annotated[tuple[Share, ...], Field(min_length=1)] = 0.2
+    real_fraction: Share | Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
     workers: Annotated[int, Field(ge=0)] = 1
     min_visible_fraction: Share = 0.25
     box_margin_px: Annotated[float, Field(ge=0)] = 2.0

@@ -50,7 +50,7 @@ from train.config import OptimConfig, ScheduleConfig, TrainConfig
 from train.datasets import Sample
 from train.evaluate import detect
 from train.metrics import evaluate, truth_of
-from train.mix import ENDLESS, MixedBatchSampler
+from train.mix import ENDLESS, MixedBatchSampler, real_share
 from train.model import Calibration, KeypointDetector, parameter_groups, with_keypoints
 from train.online import OnlineImages
 from train.predict import Detector
@@ -210,11 +210,12 @@ class Run:
     def _batches(self) -> Iterator[Batch]:
         """This process's batches up to the run's end; the workers that load them live as long."""
         data, config = self.config.data, self.config
+        counts = self.data.n_synthetic, len(self.data.real)
+        share = data.real_fraction
         sampler = MixedBatchSampler(
-            n_synthetic=self.data.n_synthetic,
-            n_real=len(self.data.real),
+            *counts,
             batch_size=data.batch_size,
-            real_fraction=data.real_fraction,
+            real_fraction=real_share(*counts) if share is None else share,
             seed=config.seed,
             start_step=self.progress.step,
             end_step=config.schedule.max_steps,

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from synth.errors import ConfigError
-from train.mix import ENDLESS, MixedBatchSampler, interleaved
+from train.mix import ENDLESS, MixedBatchSampler, interleaved, real_share
 
 
 def sampler(
@@ -120,3 +120,9 @@ def test_weights_without_sense_are_refused(weights: tuple[float, ...]) -> None:
 def test_images_rendered_while_training_never_come_twice() -> None:
     drawn = [d.at for b in sampler(0.25, steps=50, n_synthetic=ENDLESS) for d in b if not d.real]
     assert drawn == list(range(150))
+
+
+def test_without_a_share_asked_for_many_photos_make_up_more_of_a_batch_than_few() -> None:
+    assert [real_share(1000, n) for n in (0, 5, 10, 30, 89)] == [0.0, 0.14, 0.25, 0.5, 0.75]
+    assert real_share(0, 5) == 1.0
+    assert real_share(ENDLESS, 30) == 0.5
