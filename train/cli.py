@@ -256,7 +256,7 @@ def sweep_command(
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=existing, required=True, help="Folder for predictions and overlays.")
-@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a box.")
+@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a detection.")
 @click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a keypoint.")
 @click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
 @click.option("--detections", type=int, help="Objects in a picture at most.")
@@ -299,7 +299,9 @@ def predict_command(
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=existing, required=True, help="New folder for photos and labels.")
-@click.option("--score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least of a box.")
+@click.option(
+    "--score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least score of a detection."
+)
 @click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a visible one.")
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def label_helper_command(
@@ -329,7 +331,7 @@ def label_helper_command(
 @click.option("--out", type=existing, required=True, help="File to write.")
 @click.option("--int8", type=existing, help="Also write OUT.int8.onnx, its ranges from this labelled folder.")
 @click.option("--int8-images", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--score", type=float, help="Least score of a box; by default that of the training.")
+@click.option("--score", type=float, help="Least score of a detection; by default that of the training.")
 @click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
 @click.option("--detections", type=int, help="Objects in a picture at most.")
 @click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
@@ -370,7 +372,7 @@ def export_command(
 @click.option("--camera", type=existing, help="Calibration file as OpenCV or ROS writes it.")
 @click.option("--fov-deg", type=click.FloatRange(1, 170), help="Field of view along the longer side.")
 @click.option("--out", type=existing, required=True, help="Folder for poses.jsonl and overlays.")
-@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a box.")
+@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a detection.")
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def pose_command(
     weights: Path,

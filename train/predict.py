@@ -15,7 +15,7 @@ from synth.types import Array
 from train.checkpoint import label_of, load_model
 from train.metrics import Found
 from train.model import KeypointDetector
-from train.runtime import Detection, fit_size
+from train.runtime import Detection, detection_score, fit_size
 from train.transforms import resize
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
@@ -25,8 +25,8 @@ MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
 class Settings:
     """What may be chosen at inference; None keeps what the weights were trained with.
 
-    score: of the box, the least that counts. nms: IoU above which the weaker of two boxes goes. detections:
-    at most, in one photo. long_side_px: to which a photo is scaled.
+    score: of a detection, the least that counts. nms: IoU above which the weaker of two boxes goes.
+    detections: at most, in one photo. long_side_px: to which a photo is scaled.
     """
 
     score: float | None = None
@@ -117,14 +117,23 @@ class Detector:
         self._model.train(trained)
         scale = np.array([width / fitted[0], height / fitted[1]])
         arrays = {key: value.cpu().numpy().astype(np.float64) for key, value in result.items()}
-        most = max(len(category.schema) for category in self.categories)
         row, label = np.nonzero(arrays["labels"][:, None] == self._labels)
+        counts = [len(category.schema) for category in self.categories]
+        sure = arrays["keypoints_scores"][row, : max(counts)]
+        scores = np.array(
+            [
+                detection_score(score, own[: counts[at]])
+                for score, own, at in zip(arrays["scores"][row], sure, label, strict=True)
+            ]
+        )
+        best = np.argsort(-scores, kind="stable")
+        best = best[scores[best] >= self._model.roi_heads.score_thresh]
         return Found(
-            boxes=arrays["boxes"][row] * np.tile(scale, 2),
-            scores=arrays["scores"][row],
-            labels=label + 1,
-            keypoints=arrays["keypoints"][row, :most, :2] * scale,
-            keypoint_scores=arrays["keypoints_scores"][row, :most],
+            boxes=arrays["boxes"][row][best] * np.tile(scale, 2),
+            scores=scores[best],
+            labels=label[best] + 1,
+            keypoints=arrays["keypoints"][row[best], : max(counts), :2] * scale,
+            keypoint_scores=sure[best],
         )
 
 

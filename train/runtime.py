@@ -23,7 +23,10 @@ MAX_FILE_BYTES = 2_000_000_000
 
 @dataclass(frozen=True)
 class Detection:
-    """One object, in px of the photo. keypoints: (K, 2) x, y. keypoint_scores: (K,) in [0, 1]."""
+    """One object, in px of the photo. keypoints: (K, 2) x, y. keypoint_scores: (K,) in [0, 1].
+
+    score: of box and keypoints together, see detection_score.
+    """
 
     box_xyxy: Array
     score: float
@@ -51,13 +54,21 @@ class ExportedObject:
 class Exported:
     """What the file's metadata says. objects: in the order of their labels, which count from 1.
 
-    score: least, of a box; nms: IoU above which the weaker of two boxes went; both are part of the network.
+    score: least, of a box before its keypoints are known; nms: IoU above which the weaker of two boxes went;
+    both are part of the network.
     """
 
     objects: tuple[ExportedObject, ...]
     long_side_px: int
     score: float
     nms: float
+
+
+def detection_score(box_score: float, keypoint_scores: NDArray[Any]) -> float:
+    """The box's score times the mean of its keypoints': a box around half an object, or around two, may be as
+    sure of itself as a good one, but not of its keypoints (as in Xiao, Wu and Wei, "Simple Baselines for
+    Human Pose Estimation and Tracking", ECCV 2018)."""
+    return float(box_score * keypoint_scores.mean())
 
 
 def fit_size(width: int, height: int, long_side_px: int) -> tuple[int, int]:
@@ -76,7 +87,7 @@ class OnnxDetector:
 
     @classmethod
     def load(cls, path: Path | str, score: float | None = None, threads: int = 0) -> Self:
-        """score: least, of a box; by default the file's. threads: 0 = one per core.
+        """score: least, of a detection; by default the file's. threads: 0 = one per core.
 
         Raises ValueError if the file is none that `meshmark export` wrote, or `score` is below the file's.
         """
@@ -110,19 +121,21 @@ class OnnxDetector:
         )
         scale = np.array([width / fitted[0], height / fitted[1]])
         found = []
-        for i in np.flatnonzero(scores >= self._score):
-            kind = self.exported.objects[labels[i] - 1]
+        for i, label in enumerate(labels):
+            kind = self.exported.objects[label - 1]
             own = slice(len(kind.keypoint_names))
-            found.append(
-                Detection(
-                    boxes[i].astype(np.float64) * np.tile(scale, 2),
-                    float(scores[i]),
-                    kind.name,
-                    keypoints[i, own].astype(np.float64) * scale,
-                    keypoint_scores[i, own].astype(np.float64),
+            score = detection_score(scores[i], keypoint_scores[i, own])
+            if score >= self._score:
+                found.append(
+                    Detection(
+                        boxes[i].astype(np.float64) * np.tile(scale, 2),
+                        score,
+                        kind.name,
+                        keypoints[i, own].astype(np.float64) * scale,
+                        keypoint_scores[i, own].astype(np.float64),
+                    )
                 )
-            )
-        return found
+        return sorted(found, key=lambda detection: -detection.score)
 
 
 def read_metadata(entries: dict[str, str], where: str) -> Exported:

@@ -21,7 +21,7 @@ from train.model import build_model
 from train.runtime import Detection
 
 Maker = Callable[..., Path]
-SCORES = {0: (0.99, 0.95), 1: (0.7, 0.2), 2: (), 3: (0.9,)}
+SCORES = {0: (0.48, 0.45), 1: (0.33, 0.1), 2: (), 3: (0.43,)}
 
 
 def detection(score: float, keypoints: Sequence[float] = (0.9, 0.05)) -> Detection:
@@ -56,7 +56,7 @@ def out(tmp_path: Path, photos: list[Path], category: Category) -> Path:
         Stub(category),  # type: ignore[arg-type]
         [*photos, photos[0].parent / "broken.png"],
         tmp_path / "labels",
-        0.5,
+        0.3,
         0.1,
     )
     assert (summary.photos, summary.objects, len(summary.failed)) == (4, 4, 1)

@@ -176,3 +176,15 @@ def test_weights_that_are_no_safetensors_are_refused(
     assert done.exit_code == 2
     assert "not readable as safetensors" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_detection_is_as_sure_as_its_box_and_its_keypoints_together(weights: Path, draw: Maker) -> None:
+    rgb = draw(0).rgb
+    every = Detector.load(weights, settings=Settings(score=0.0)).found(rgb)
+    assert every.keypoint_scores is not None
+    shares = every.scores / every.keypoint_scores.mean(1)
+    assert 0 < shares.min() <= shares.max() <= 1
+    assert (np.diff(every.scores) <= 0).all()
+    middle = float(np.median(every.scores))
+    some = Detector.load(weights, settings=Settings(score=middle)).found(rgb)
+    np.testing.assert_array_equal(some.scores, every.scores[every.scores >= middle])

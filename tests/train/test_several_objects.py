@@ -87,7 +87,7 @@ def photo_of_both(tmp_path: Path) -> Path:
 def untrained(tmp_path: Path, tiny_config: TrainConfig) -> Path:
     """A snapshot whose answers mean nothing, but are of both objects."""
     config = with_changes(
-        tiny_config, {"model": {"weights": "none", "score_threshold": 0.05, "detections": 200}}, "x"
+        tiny_config, {"model": {"weights": "none", "score_threshold": 0.001, "detections": 200}}, "x"
     )
     meta = describe(config, BOTH, (None, np.zeros((3, 3))), {})
     meta = replace(meta, calibration=((1.0, 0.5), (0.5, -1.0)))
@@ -234,7 +234,7 @@ def test_commands_write_both_objects(untrained: Path, photo_of_both: Path, tmp_p
     photo, out = photo_of_both / "photo.jpg", tmp_path / "out"
     for command in (
         ("predict", untrained, photo, "--out", out / "predict", "--score", 0, "--device", "cpu"),
-        ("label-helper", untrained, photo, "--out", out / "labels", "--score", 0.05, "--device", "cpu"),
+        ("label-helper", untrained, photo, "--out", out / "labels", "--score", 0.001, "--device", "cpu"),
         ("eval", untrained, "--real", photo_of_both, "--out", out / "eval", "--device", "cpu"),
     ):
         done = invoke(*command)
