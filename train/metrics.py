@@ -5,8 +5,9 @@ categories from 1; keypoints are as many as the category with most has, v = 0 be
 """
 
 import contextlib
+import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from train.datasets import Sample
 PCK_THRESHOLDS = (0.05, 0.10)
 MIN_MATCH_IOU = 0.3
 BOOTSTRAP_ROUNDS = 1000
-AP_ROUNDS, AP_IMAGES = 300, 20_000
+AP_ROUNDS = 300
 CONFIDENCE = 0.95
 
 
@@ -159,10 +160,13 @@ def mean_precision(
     truths: Sequence[Truth], founds: Sequence[Found], schemas: Sequence[KeypointSchema], kind: str
 ) -> Precision:
     """(AP, AP50), the mean over categories, each with its own keypoints and sigmas."""
-    each = [
+    return _mean(
         average_precision(truths, founds, schema.oks_sigmas, kind, label)
         for label, schema in enumerate(schemas, start=1)
-    ]
+    )
+
+
+def _mean(each: Iterable[Precision]) -> Precision:
     known = [(ap, ap50) for ap, ap50 in each if ap is not None and ap50 is not None]
     if not known:
         return None, None
@@ -174,6 +178,13 @@ def average_precision(
     truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float], kind: str, label: int = 1
 ) -> Precision:
     """(AP, AP50) of one label by pycocotools, None where no object is labelled. kind: 'bbox', 'keypoints'."""
+    return _precision_on(_matched(truths, founds, sigmas, kind, label), range(len(truths)))
+
+
+def _matched(
+    truths: Sequence[Truth], founds: Sequence[Found], sigmas: Sequence[float], kind: str, label: int
+) -> COCOeval:
+    """What pycocotools matches in each image; `evalImgs` holds one entry an image."""
     k = len(sigmas)
     truth_rows: list[dict[str, Any]] = []
     found_rows: list[dict[str, Any]] = []
@@ -203,13 +214,8 @@ def average_precision(
                     else {"keypoints": points.reshape(-1).tolist()}
                 )
             )
-    counted = [r for r in truth_rows if not r["iscrowd"] and (kind == "bbox" or r["num_keypoints"])]
-    if not counted:
-        return None, None
-    if not found_rows:
-        return 0.0, 0.0
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
+        coco, results = COCO(), COCO()
         coco.dataset = {
             "info": {},
             "images": [{"id": image} for image in range(1, len(truths) + 1)],
@@ -217,13 +223,29 @@ def average_precision(
             "categories": [{"id": 1}],
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(found_rows), kind)
+        if found_rows:
+            results = coco.loadRes(found_rows)
+        else:
+            results.dataset = coco.dataset | {"annotations": []}
+            results.createIndex()
+        evaluation = COCOeval(coco, results, kind)
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
         if kind == "keypoints":
             evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0]), float(evaluation.stats[1])
+    return evaluation
+
+
+def _precision_on(matched: COCOeval, images: Iterable[int]) -> Precision:
+    """(AP, AP50) over these of its images, one taken as often as it is named; there are as many as before."""
+    drawn = copy.copy(matched)
+    drawn.evalImgs = [matched.evalImgs[image] for image in images]
+    with contextlib.redirect_stdout(io.StringIO()):
+        drawn.accumulate()
+    precision = drawn.eval["precision"][:, :, 0, 0, -1]
+    if (precision < 0).all():
+        return None, None
+    return float(precision.mean()), float(precision[0].mean())
 
 
 def _xywh(box: Array) -> list[float]:
@@ -232,17 +254,17 @@ def _xywh(box: Array) -> list[float]:
 
 
 def ap_draws(truths: Sequence[Truth], founds: Sequence[Found], schemas: Sequence[KeypointSchema]) -> Array:
-    """Keypoint AP of images drawn with repetition, as often as there are; the same draws for every detector.
-
-    Up to AP_ROUNDS draws, fewer of large sets.
-    """
+    """Keypoint AP of as many images, drawn with repetition: the same ones for every detector."""
     rng = np.random.default_rng(0)
-    rounds = int(np.clip(AP_IMAGES // max(len(truths), 1), 20, AP_ROUNDS))
-    draws = []
-    for chosen in rng.integers(len(truths), size=(rounds, len(truths))):
-        ap, _ = mean_precision([truths[i] for i in chosen], [founds[i] for i in chosen], schemas, "keypoints")
-        draws.append(np.nan if ap is None else ap)
-    return np.array(draws)
+    matched = [
+        _matched(truths, founds, schema.oks_sigmas, "keypoints", label)
+        for label, schema in enumerate(schemas, start=1)
+    ]
+    draws = [
+        _mean(_precision_on(each, chosen) for each in matched)[0]
+        for chosen in rng.integers(len(truths), size=(AP_ROUNDS, len(truths)))
+    ]
+    return np.array(draws, dtype=np.float64)
 
 
 def interval(draws: Array) -> list[float] | None:
