@@ -97,8 +97,8 @@ def certainty(found: Sequence[Detection], score: float) -> float:
     """How sure the detector is of a photo, in [0, 1]; little where a correction teaches it much.
 
     The least, over everything it may have seen, of how decided it is: an object at least as sure as `score`
-    counts its score, a weaker one 1 - its score (it may be an object missed). A photo
-    without any object counts 1 - the strongest of the weak, times one half: it may hold what was overlooked.
+    counts its score, a weaker one 1 - its score (it may be an object missed). A photo without any object
+    counts 1 - the strongest of the weak, times one half: it may hold what was overlooked.
     """
     sure = [d.score for d in found if d.score >= score]
     weak = [1 - d.score for d in found if d.score < score]
