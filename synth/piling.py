@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from synth.config import SynthConfig
+from synth.contact import gap
 from synth.geometry import axis_angle, rigid
 from synth.instance import hull_world
 from synth.placement import Rng, convex_overlap, footprint, in_view, standing
@@ -20,7 +21,6 @@ LEAST_LIFT = 0.4
 LEVEL = 0.004
 """What lies within this share of the diameter of an object's lowest or highest point counts as one height."""
 STEPS = 8
-GAP_STEPS = 60
 
 
 def pile_objects(
@@ -116,16 +116,16 @@ def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -
     spot = over - lever * inwards - (weight @ along) * along
     spot[2] = 0.0
     low, high = 0.0, STEEPEST
-    if _gap(below, _turned(body, along, low) + spot) or not _gap(below, _turned(body, along, high) + spot):
+    if gap(below, _turned(body, along, low) + spot) or not gap(below, _turned(body, along, high) + spot):
         return None
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if _gap(below, _turned(body, along, middle) + spot):
+        if gap(below, _turned(body, along, middle) + spot):
             high = middle
         else:
             low = middle
     turned = _turned(body, along, high) + spot
-    contact = _gap(below, turned, GAP_STEPS)
+    contact = gap(below, turned)
     if contact is None or turned[:, 2].min() < -level:
         return None
     point, normal = contact
@@ -140,36 +140,6 @@ def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -
 def _turned(points: Array, along: Array, angle: float) -> Array:
     """The points turned about a line through the origin, what lies to its left upwards."""
     return np.asarray(points @ axis_angle(along, angle).T)
-
-
-def _gap(below: Array, body: Array, closer: int = 0) -> tuple[Array, Array] | None:
-    """A point of `below` near `body` and the unit vector from there to it, None where the hulls touch or all
-    but touch: Gilbert's algorithm on the difference of the hulls, `closer` steps more once it parts them."""
-    n, both = len(below), np.concatenate([below, -body])
-    corners = both.tolist()
-    a, b, parted = below.mean(0).tolist(), body.mean(0).tolist(), 0
-    for _ in range(GAP_STEPS + closer):
-        v = _minus(b, a)
-        along = both @ np.array(v)
-        far_a = corners[along[:n].argmax()]
-        far_b = [-x for x in corners[n + along[n:].argmax()]]
-        beyond = _minus(far_b, far_a)
-        parted += _dot(v, beyond) > 0 or parted > 0
-        if parted > closer:
-            return np.array(a), np.array(v) / np.linalg.norm(v)
-        d = _minus(beyond, v)
-        t = min(1.0, max(0.0, -_dot(v, d) / max(_dot(d, d), 1e-30)))
-        a = [p + t * (q - p) for p, q in zip(a, far_a, strict=True)]
-        b = [p + t * (q - p) for p, q in zip(b, far_b, strict=True)]
-    return None
-
-
-def _minus(a: list[float], b: list[float]) -> list[float]:
-    return [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
-
-
-def _dot(a: list[float], b: list[float]) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _in_triangle(p: Array, a: Array, b: Array, c: Array) -> bool:

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid, rotation_between, unit
@@ -182,13 +182,19 @@ def ground_points(camera: Camera, uv: Array) -> list[Array | None]:
 def footprint(points_world: Array) -> Array:
     """(M, 2) corners of the convex outline seen from above, counter-clockwise."""
     flat = points_world[:, :2]
-    try:
-        corners: Array = flat[ConvexHull(flat).vertices]
-    except QhullError:  # seen from above it is a line: given a little width
-        width = 1e-6 * np.ptp(flat, axis=0).max() + 1e-12
+    corners = _outline(flat)
+    if len(corners) < 3:  # seen from above it is a line: given a little width
+        width = 1e-5 * np.ptp(flat, axis=0).max() + 1e-12
         flat = (flat[:, None] + width * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])).reshape(-1, 2)
-        corners = flat[ConvexHull(flat).vertices]
+        corners = _outline(flat)
     return corners
+
+
+def _outline(flat: Array) -> Array:
+    """(M, 2) corners of the convex hull of points (N, 2), counter-clockwise; of a line its ends."""
+    middle = flat.mean(0)
+    at = cv2.convexHull((flat - middle).astype(np.float32), returnPoints=False)
+    return np.asarray(flat[at[:, 0]])
 
 
 def convex_overlap(a: Array, b: Array) -> bool:
