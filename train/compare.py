@@ -10,7 +10,7 @@ from rich.table import Table
 from synth.coco import read_json
 from synth.errors import DataError
 from synth.types import Array
-from train.metrics import BOOTSTRAP_ROUNDS, PCK_THRESHOLDS
+from train.metrics import BOOTSTRAP_ROUNDS, PCK_THRESHOLDS, interval
 
 MISSED = 1.0
 """Error, as a share of the box, that a keypoint counts which was not found."""
@@ -47,6 +47,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
         "headlines": {
             label: {"a": one[group][key], "b": other[group][key]} for label, group, key in HEADLINES
         },
+        "keypoint_ap_interval": _ap_interval(one, other),
         "pck": {f"{t:.2f}": _difference(*_within(t, errors_a, errors_b, names)) for t in PCK_THRESHOLDS},
         "mean_error": _difference([errors_a[n] for n in names], [errors_b[n] for n in names]),
         "won_by_a": int((gain < -TIE).sum()),
@@ -63,20 +64,32 @@ def print_comparison(result: dict[str, Any], console: Console) -> None:
     for column in ("", "A", "B", "B - A", "95 %", "p"):
         table.add_column(column, justify="left" if column == "" else "right")
     for label, row in result["headlines"].items():
-        table.add_row(label, _number(row["a"]), _number(row["b"]), "", "", "")
+        known = result["keypoint_ap_interval"] if label == "keypoint AP" else None
+        middle = (f"{row['b'] - row['a']:+.3f}", _interval(known)) if known else ("", "")
+        table.add_row(label, _number(row["a"]), _number(row["b"]), *middle, "")
     rows = {f"PCK@{t}": row for t, row in result["pck"].items()} | {"mean error": result["mean_error"]}
     for label, row in rows.items():
-        interval = f"{row['interval'][0]:+.3f} to {row['interval'][1]:+.3f}"
         table.add_row(
             label,
             _number(row["a"]),
             _number(row["b"]),
             f"{row['difference']:+.3f}",
-            interval,
+            _interval(row["interval"]),
             f"{row['p']:.3f}",
         )
     console.print(table)
     console.print(f"better on a photo: A {result['won_by_a']}, B {result['won_by_b']}, tie {result['ties']}")
+
+
+def _ap_interval(a: dict[str, Any], b: dict[str, Any]) -> list[float] | None:
+    """95 % interval of the difference of keypoint AP; None unless both were measured on the same draws."""
+    same = [row["file"] for row in a["per_image"]] == [row["file"] for row in b["per_image"]]
+    draws = [np.array(one.get("keypoint_ap_draws", []), np.float64) for one in (a, b)]
+    return interval(draws[1] - draws[0]) if same and len(draws[0]) == len(draws[1]) else None
+
+
+def _interval(limits: list[float]) -> str:
+    return f"{limits[0]:+.3f} to {limits[1]:+.3f}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def evaluate_photos(
     }
     draws = ap_draws(truths, founds, [category.schema for category in categories])
     result["confidence_95"]["keypoint_ap"] = interval(draws)
+    result["keypoint_ap_draws"] = draws.round(4).tolist()
     write_sheets(out, samples, founds, categories)
     folder = snapshot_folder(weights)
     before = reliability(truths, uncalibrated(founds, detector.calibration))

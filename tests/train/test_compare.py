@@ -48,6 +48,25 @@ def test_a_run_against_itself_is_chance(tmp_path: Path) -> None:
     assert result["pck"]["0.05"]["p"] == 1
 
 
+def test_the_difference_of_keypoint_ap_comes_from_the_same_draws(tmp_path: Path) -> None:
+    a, b = (evaluation(tmp_path / name, [[0.01], [0.02]]) for name in "ab")
+    assert compare(a, b)["keypoint_ap_interval"] is None
+    rng = np.random.default_rng(0)
+    drawn = rng.uniform(0.4, 0.8, 300)
+    for folder, draws in ((a, drawn), (b, drawn + rng.uniform(0.1, 0.2, 300))):
+        result = json.loads((folder / "eval.json").read_text()) | {"keypoint_ap_draws": draws.tolist()}
+        (folder / "eval.json").write_text(json.dumps(result))
+    low, high = compare(a, b)["keypoint_ap_interval"]
+    assert 0.1 < low < 0.11
+    assert 0.19 < high < 0.2
+    shown = CliRunner().invoke(main, ["compare", str(a), str(b)])
+    assert f"{low:+.3f} to {high:+.3f}" in shown.output
+    turned = json.loads((b / "eval.json").read_text())
+    turned["per_image"].reverse()
+    (b / "eval.json").write_text(json.dumps(turned))
+    assert compare(a, b)["keypoint_ap_interval"] is None
+
+
 def test_other_photos_or_labels_are_refused(tmp_path: Path) -> None:
     a = evaluation(tmp_path / "a", [[0.01], [0.02]])
     with pytest.raises(DataError, match=r"of other photos: 1 are in one only, such as 1\.jpg"):
