@@ -29,6 +29,8 @@ class ModelConfig(Section):
         (the pooled level of twice the last stride proposes too).
     keypoint_canonical_px: side of a box whose keypoints are read from the level of stride 16; twice the
         value reads every box one level finer.
+    keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's; keypoint_cells:
+        cells a side of what the keypoint head sees of it; heatmaps have four times as many.
     anchor_sizes: one tuple of box sides, in px of the network's input, for each proposing level.
     """
 
@@ -48,9 +50,9 @@ class ModelConfig(Section):
     rpn_regions: Annotated[int, Field(ge=2)] = 128
     box_head_channels: Annotated[int, Field(ge=8)] = 256
     keypoint_canonical_px: Annotated[int, Field(ge=1)] = 224
-    keypoint_head: Literal["convolutions", "hourglass"] = "convolutions"
     keypoint_regions: Annotated[int, Field(ge=1)] = 12
     keypoint_reach: Annotated[float, Field(ge=1, le=2)] = 1.0
+    keypoint_cells: Annotated[int, Field(ge=4)] = 14
     keypoint_head_layers: Annotated[int, Field(ge=1)] = 4
     keypoint_head_channels: Annotated[int, Field(ge=8)] = 128
     regions: Annotated[int, Field(ge=2)] = 48

@@ -12,7 +12,6 @@ import timm
 import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 from torchvision.models.detection import KeypointRCNN
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
@@ -38,11 +37,9 @@ TIMM_NAMES = {
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALF = [0.5, 0.5, 0.5]
 COCO_KEYPOINTS = 17
-HEATMAP_CELLS = 56
 Calibration = tuple[float, float]
 UNCALIBRATED: Calibration = (1.0, 0.0)
 EPSILON = 1e-6
-KEYPOINT_POOL = {"convolutions": 14, "hourglass": 28}
 
 
 class PyramidBackbone(nn.Module):
@@ -65,43 +62,6 @@ class PyramidBackbone(nn.Module):
         maps = self.body(images.contiguous(memory_format=torch.channels_last))
         named = OrderedDict((str(stride), m) for stride, m in zip(self.strides, maps, strict=True))
         return {name: level.contiguous() for name, level in self.fpn(named).items()}
-
-
-class HourglassHead(nn.Module):
-    """Keypoint features that know the whole region and still tell where: 28, 14 and 7 cells, and back up.
-
-    (N, in_channels, 28, 28) -> (N, channels, 28, 28). Sums of what came down and what goes up, as in Newell,
-    Yang and Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016.
-    """
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        wide, widest = channels * 3 // 2, channels * 2
-        self.fine = _conv(in_channels, channels)
-        self.middle = nn.Sequential(_conv(channels, wide, stride=2), _conv(wide, wide))
-        self.coarse = nn.Sequential(
-            _conv(wide, widest, stride=2), _conv(widest, widest), _conv(widest, widest)
-        )
-        self.from_coarse, self.from_middle = nn.Conv2d(widest, wide, 1), nn.Conv2d(wide, channels, 1)
-        self.join_middle, self.join_fine = _conv(wide, wide), _conv(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fine = self.fine(x)
-        middle = self.middle(fine)
-        middle = self.join_middle(middle + _twice(self.from_coarse(self.coarse(middle))))
-        joined: Tensor = self.join_fine(fine + _twice(self.from_middle(middle)))
-        return joined
-
-
-def _conv(in_channels: int, channels: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, channels, 3, stride, padding=1)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return nn.Sequential(conv, nn.ReLU(inplace=True))
-
-
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class _SameSize(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -351,11 +311,6 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
     backbone = PyramidBackbone(config)
     levels = [str(stride) for stride in config.strides]
     channels = config.keypoint_head_channels
-    if config.keypoint_head == "hourglass":
-        keypoint_head: nn.Module = HourglassHead(config.fpn_channels, channels)
-    else:
-        keypoint_head = KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers)
-    pool = KEYPOINT_POOL[config.keypoint_head]
     lite = config.backbone == "tf_efficientnet_lite0"
     model = KeypointDetector(
         backbone,
@@ -377,11 +332,11 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         box_positive_fraction=config.positive_share,
         keypoint_roi_pool=MultiScaleRoIAlign(
             levels,
-            output_size=pool,
+            output_size=config.keypoint_cells,
             sampling_ratio=2,
             canonical_scale=config.keypoint_canonical_px,
         ),
-        keypoint_head=keypoint_head,
+        keypoint_head=KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers),
         keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
     )
     mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
@@ -389,7 +344,6 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
     for part in (model.rpn, model.roi_heads):
         sampler = part.fg_bg_sampler
         part.fg_bg_sampler = RegionSampler(sampler.batch_size_per_image, sampler.positive_fraction)
-    model.roi_heads.keypoint_predictor.up_scale = HEATMAP_CELLS // (2 * pool)
     model.transform = _SameSize(config.long_side_px, config.long_side_px, mean, std)
     if config.proposal_strides != config.strides:
         proposing = [*(str(stride) for stride in config.proposal_strides), "pool"]

@@ -74,6 +74,7 @@ VARIANTS = (
     Variant("the whole backbone trained", train={"model": {"trainable_stages": 8}}),
     Variant("normalisation trained too", train={"model": {"frozen_norm": False}}),
     Variant("keypoints within the box only", train={"model": {"keypoint_reach": 1.0}}),
+    Variant("14 cells for the keypoint head", train={"model": {"keypoint_cells": 14}}),
     Variant("48 regions, a quarter objects", train={"model": {"regions": 48, "positive_share": 0.25}}),
     Variant("half the learning rates", train={"optim": {"backbone_lr": 1.5e-4, "head_lr": 5e-4}}),
     Variant("twice the learning rates", train={"optim": {"backbone_lr": 6e-4, "head_lr": 2e-3}}),

@@ -132,6 +132,7 @@ def tiny() -> TrainConfig:
                 "keypoint_head_channels": 32,
                 "keypoint_head_layers": 2,
                 "keypoint_reach": 1.0,
+                "keypoint_cells": 14,
                 "regions": 16,
                 "positive_share": 0.25,
                 "rpn_pre_nms": 100,

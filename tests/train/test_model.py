@@ -343,11 +343,15 @@ def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: Tr
     assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
 
 
-@pytest.mark.parametrize(("head", "pool"), [("convolutions", 14), ("hourglass", 28)])
-def test_heatmaps_have_56_cells_whatever_is_pooled(tiny_config: TrainConfig, head: str, pool: int) -> None:
-    heads = build_model(light(tiny_config, keypoint_head=head), 2, 2).roi_heads
-    maps = heads.keypoint_predictor(heads.keypoint_head(torch.rand(1, 32, pool, pool)))
-    assert maps.shape == (1, 2, 56, 56)
+@pytest.mark.parametrize("cells", [14, 18])
+def test_heatmaps_have_four_times_the_cells_that_the_head_sees(tiny_config: TrainConfig, cells: int) -> None:
+    model = build_model(light(tiny_config, keypoint_cells=cells), 2, 2).train()
+    seen: list[Tensor] = []
+    model.roi_heads.keypoint_predictor.register_forward_hook(lambda _, args, out: seen.extend((*args, out)))
+    model([torch.rand(3, 96, 128)], [target([[20.0, 20, 80, 70]], [[[20.0, 20, 2], [80, 70, 1]]])])
+    pooled, maps = seen
+    assert pooled.shape[2:] == (cells, cells)
+    assert maps.shape[2:] == (4 * cells, 4 * cells)
 
 
 def test_folded_norms_are_the_same_function_with_the_same_gradients(
