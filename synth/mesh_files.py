@@ -10,6 +10,7 @@ import trimesh
 from PIL import Image
 
 from synth.errors import AssetError
+from synth.mtl import with_surface_maps
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 MAX_FILE_BYTES = 1 << 29
@@ -83,6 +84,7 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
             _check_gltf(_gltf_header(path))
         # processing would drop what is not finite unseen
         scene = trimesh.load_scene(path, resolver=folder, process=False)
+        with_surface_maps(scene, folder)
     except (Exception, RecursionError) as error:
         reason = folder.refused[0] if folder.refused else one_line(error)
         raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
