@@ -1,7 +1,7 @@
 """Surface maps of OBJ materials, of which trimesh reads the colour only.
 
-`norm`, `map_Pr`, `map_Pm`, `Pr` and `Pm` are those of the "PBR extension" of MTL that tinyobjloader and Blender
-know; many exporters write a picture of directions as `map_Bump`.
+`norm`, `map_Pr`, `map_Pm`, `Pr` and `Pm` are those of the "PBR extension" of MTL that tinyobjloader and
+Blender know; many exporters write a picture of directions as `map_Bump`.
 """
 
 import io
