@@ -22,7 +22,7 @@ from synth.files import write_bytes
 from synth.progress import track
 from train.checkpoint import Meta, load_model
 from train.datasets import Sample, read_image
-from train.model import KeypointDetector, calibrated, decode_heatmaps
+from train.model import KeypointDetector, calibrated
 from train.predict import Settings, choose, snapshot_folder
 from train.runtime import FORMAT, METADATA, Rgb, fit_size
 from train.transforms import resize
@@ -66,11 +66,11 @@ class OneImage(nn.Module):
         keep = batched_nms(refined, scores, labels, heads.nms_thresh)
         boxes, scores, labels = refined[keep], scores[keep], labels[keep]
 
-        regions = model.reach(boxes)
+        regions = model.regions(boxes)
         maps = heads.keypoint_predictor(
             heads.keypoint_head(heads.keypoint_roi_pool(features, [regions], size))
         )
-        keypoints, keypoint_scores = decode_heatmaps(maps, regions)
+        keypoints, keypoint_scores = model.read(maps, regions)
         real = torch.where(scores >= 0)[0]
         sure = calibrated(keypoint_scores, model.calibration[labels - 1])[real]
         return boxes[real], scores[real], labels[real], keypoints[real, :, :2], sure

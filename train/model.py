@@ -40,6 +40,8 @@ COCO_KEYPOINTS = 17
 Calibration = tuple[float, float]
 UNCALIBRATED: Calibration = (1.0, 0.0)
 EPSILON = 1e-6
+CLOSE = 0.25
+"""The close region from which keypoints are read reaches this share as far beyond the box as the wide one."""
 
 
 class PyramidBackbone(nn.Module):
@@ -144,14 +146,14 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         class_logits, box_regression = heads.box_predictor(pooled)
         boxes, scores, labels = heads.postprocess_detections(class_logits, box_regression, proposals, sizes)
         boxes, scores, labels = self._refine(features, boxes, scores, labels, sizes)
-        regions = [self.reach(b) for b in boxes]
+        regions = [self.regions(b) for b in boxes]
         logits = heads.keypoint_predictor(
             heads.keypoint_head(heads.keypoint_roi_pool(features, regions, sizes))
         ).float()
-        split = logits.split([len(b) for b in boxes])
+        split = logits.split([len(r) for r in regions])
         result = []
         for b, region, s, c, maps in zip(boxes, regions, scores, labels, split, strict=True):
-            keypoints, keypoint_scores = decode_heatmaps(maps, region)
+            keypoints, keypoint_scores = self.read(maps, region)
             result.append(
                 {
                     "boxes": b,
@@ -163,10 +165,29 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
             )
         return result
 
-    def reach(self, boxes: Tensor) -> Tensor:
-        """(N, 4) boxes enlarged about their centres: keypoints at an object's ends lie at its box's edge."""
-        grow = (self.keypoint_reach - 1) / 2 * (boxes[:, 2:] - boxes[:, :2])
+    def reach(self, boxes: Tensor, share: float = 1.0) -> Tensor:
+        """(N, 4) boxes enlarged about their centres: keypoints at an object's ends lie at its box's edge.
+
+        share: of what keypoint_reach adds.
+        """
+        grow = share * (self.keypoint_reach - 1) / 2 * (boxes[:, 2:] - boxes[:, :2])
         return torch.cat((boxes[:, :2] - grow, boxes[:, 2:] + grow), dim=1)
+
+    def regions(self, boxes: Tensor) -> Tensor:
+        """(R, 4) from which the keypoints of boxes (N, 4) are read: two of each box, a wide one that holds what
+        the box cut off and a close one whose cells are finer; the boxes themselves where none reaches beyond.
+        """
+        if self.keypoint_reach == 1:
+            return boxes
+        return torch.stack((self.reach(boxes), self.reach(boxes, CLOSE)), dim=1).flatten(0, 1)
+
+    def read(self, logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """What heatmaps (R, K, S, S) of `regions` say: keypoints (N, K, 3), the mean of both regions', and their
+        confidence (N, K) in the wide one."""
+        keypoints, confidence = decode_heatmaps(logits, regions)
+        if self.keypoint_reach == 1:
+            return keypoints, confidence
+        return (keypoints[0::2] + keypoints[1::2]) / 2, confidence[0::2]
 
     def _refine(
         self,

@@ -343,6 +343,24 @@ def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: Tr
     assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
 
 
+def test_keypoints_are_the_mean_of_those_in_a_wide_and_in_a_close_region(tiny_config: TrainConfig) -> None:
+    model = build_model(light(tiny_config, keypoint_reach=1.4), 2, 2)
+    boxes = torch.tensor([[0.0, 0, 100, 50], [50, 50, 60, 70]])
+    regions = model.regions(boxes)
+    wide, close = (
+        model.reach(boxes),
+        boxes + torch.tensor([-5.0, -5, 5, 5]) * torch.tensor([[1.0, 0.5] * 2, [0.1, 0.2] * 2]),
+    )
+    assert torch.allclose(regions, torch.stack((wide, close), dim=1).flatten(0, 1))
+    maps = torch.stack([10 * gaussian_logits(x, y) for x in (20.5, 30.5) for y in (10.5, 40.5)])[:, None]
+    keypoints, confidence = model.read(maps, regions)
+    apart, sure = decode_heatmaps(maps, regions)
+    assert torch.allclose(keypoints[1, 0], (apart[2, 0] + apart[3, 0]) / 2)
+    assert torch.equal(confidence, sure[[0, 2]])
+    none, _ = model.read(maps[:0], model.regions(boxes[:0]))
+    assert none.shape == (0, 1, 3)
+
+
 @pytest.mark.parametrize("cells", [14, 18])
 def test_heatmaps_have_four_times_the_cells_that_the_head_sees(tiny_config: TrainConfig, cells: int) -> None:
     model = build_model(light(tiny_config, keypoint_cells=cells), 2, 2).train()
