@@ -174,16 +174,16 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         return torch.cat((boxes[:, :2] - grow, boxes[:, 2:] + grow), dim=1)
 
     def regions(self, boxes: Tensor) -> Tensor:
-        """(R, 4) from which the keypoints of boxes (N, 4) are read: two of each box, a wide one that holds what
-        the box cut off and a close one whose cells are finer; the boxes themselves where none reaches beyond.
+        """(R, 4) from which the keypoints of boxes (N, 4) are read: two of each box, a wide one that holds
+        what the box cut off and a close one whose cells are finer; the boxes where none reaches beyond.
         """
         if self.keypoint_reach == 1:
             return boxes
         return torch.stack((self.reach(boxes), self.reach(boxes, CLOSE)), dim=1).flatten(0, 1)
 
     def read(self, logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """What heatmaps (R, K, S, S) of `regions` say: keypoints (N, K, 3), the mean of both regions', and their
-        confidence (N, K) in the wide one."""
+        """What heatmaps (R, K, S, S) of `regions` say: keypoints (N, K, 3), the mean of both regions', and
+        their confidence (N, K) in the wide one."""
         keypoints, confidence = decode_heatmaps(logits, regions)
         if self.keypoint_reach == 1:
             return keypoints, confidence
