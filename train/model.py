@@ -42,6 +42,8 @@ UNCALIBRATED: Calibration = (1.0, 0.0)
 EPSILON = 1e-6
 CLOSE = 0.25
 """The close region from which keypoints are read reaches this share as far beyond the box as the wide one."""
+AGREE_CELLS = 4
+"""A keypoint read in both regions is the same if it lies within so many of the wide one's cells."""
 
 
 class PyramidBackbone(nn.Module):
@@ -182,12 +184,15 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         return torch.stack((self.reach(boxes), self.reach(boxes, CLOSE)), dim=1).flatten(0, 1)
 
     def read(self, logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """What heatmaps (R, K, S, S) of `regions` say: keypoints (N, K, 3), the mean of both regions', and
-        their confidence (N, K) in the wide one."""
+        """What heatmaps (R, K, S, S) of `regions` say: keypoints (N, K, 3), the mean of both regions' where
+        they agree, else the wide one's, and their confidence (N, K) in the wide one."""
         keypoints, confidence = decode_heatmaps(logits, regions)
         if self.keypoint_reach == 1:
             return keypoints, confidence
-        return (keypoints[0::2] + keypoints[1::2]) / 2, confidence[0::2]
+        wide, close = keypoints[0::2], keypoints[1::2]
+        cells = (regions[0::2, None, 2:] - regions[0::2, None, :2]) / logits.shape[-1]
+        agree = ((wide - close)[..., :2].abs() <= AGREE_CELLS * cells).all(dim=2, keepdim=True)
+        return torch.where(agree, (wide + close) / 2, wide), confidence[0::2]
 
     def _refine(
         self,

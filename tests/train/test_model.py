@@ -343,7 +343,9 @@ def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: Tr
     assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
 
 
-def test_keypoints_are_the_mean_of_those_in_a_wide_and_in_a_close_region(tiny_config: TrainConfig) -> None:
+def test_keypoints_are_the_mean_of_a_wide_and_a_close_region_where_they_agree(
+    tiny_config: TrainConfig,
+) -> None:
     model = build_model(light(tiny_config, keypoint_reach=1.4), 2, 2)
     boxes = torch.tensor([[0.0, 0, 100, 50], [50, 50, 60, 70]])
     regions = model.regions(boxes)
@@ -352,10 +354,14 @@ def test_keypoints_are_the_mean_of_those_in_a_wide_and_in_a_close_region(tiny_co
         boxes + torch.tensor([-5.0, -5, 5, 5]) * torch.tensor([[1.0, 0.5] * 2, [0.1, 0.2] * 2]),
     )
     assert torch.allclose(regions, torch.stack((wide, close), dim=1).flatten(0, 1))
-    maps = torch.stack([10 * gaussian_logits(x, y) for x in (20.5, 30.5) for y in (10.5, 40.5)])[:, None]
+    place = torch.tensor([[30.0, 20], [10.0, 40], [52.0, 60], [58.0, 66]])  # of the second box, they disagree
+    at = (place - regions[:, :2]) / (regions[:, 2:] - regions[:, :2]) * 56
+    at[1] = (place[0] + 1 - regions[1, :2]) / (regions[1, 2:] - regions[1, :2]) * 56
+    maps = torch.stack([10 * gaussian_logits(float(x), float(y)) for x, y in at])[:, None]
     keypoints, confidence = model.read(maps, regions)
     apart, sure = decode_heatmaps(maps, regions)
-    assert torch.allclose(keypoints[1, 0], (apart[2, 0] + apart[3, 0]) / 2)
+    assert torch.allclose(keypoints[0, 0], (apart[0, 0] + apart[1, 0]) / 2)
+    assert torch.equal(keypoints[1, 0], apart[2, 0])
     assert torch.equal(confidence, sure[[0, 2]])
     none, _ = model.read(maps[:0], model.regions(boxes[:0]))
     assert none.shape == (0, 1, 3)
