@@ -18,7 +18,7 @@ def gap(one: Array, other: Array) -> tuple[Array, Array] | None:
     The points' shares in the nearest pair are a least-squares problem whose unknowns are not negative.
     """
     n, middle = len(one), one.mean(0)
-    size = max(float(np.ptp(both)) for both in (one, other))
+    size = max(float(np.ptp(hull, axis=0).max()) for hull in (one, other))
     system = np.empty((5, n + len(other)))
     system[:3, :n], system[:3, n:] = (one - middle).T, (middle - other).T
     system[3:] = 0.0

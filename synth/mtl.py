@@ -5,6 +5,7 @@ Blender know; many exporters write a picture of directions as `map_Bump`.
 """
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,12 @@ def _factor(words: Words, key: str) -> float | None:
     if key not in words:
         return None
     try:
-        return min(max(float(words[key][0]), 0.0), 1.0)
-    except ValueError as error:
-        raise ValueError(f"material: {key.capitalize()} is {words[key][0]!r}, expected a number") from error
+        value = float(words[key][0])
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise ValueError(f"material: {key.capitalize()} is {words[key][0]!r}, expected a number")
+    return min(max(value, 0.0), 1.0)
 
 
 def _holds_directions(image: Image.Image) -> bool:

@@ -116,17 +116,17 @@ def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -
     spot = over - lever * inwards - (weight @ along) * along
     spot[2] = 0.0
     low, high = 0.0, STEEPEST
-    if gap(below, _turned(body, along, low) + spot) or not gap(below, _turned(body, along, high) + spot):
+    contact = gap(below, _turned(body, along, high) + spot)
+    if contact is None or gap(below, _turned(body, along, low) + spot):
         return None
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if gap(below, _turned(body, along, middle) + spot):
-            high = middle
+        clear = gap(below, _turned(body, along, middle) + spot)
+        if clear:
+            high, contact = middle, clear
         else:
             low = middle
-    turned = _turned(body, along, high) + spot
-    contact = gap(below, turned)
-    if contact is None or turned[:, 2].min() < -level:
+    if (_turned(body, along, high) + spot)[:, 2].min() < -level:
         return None
     point, normal = contact
     start, end = spot[:2], spot[:2] + lengths[edge] * along[:2]

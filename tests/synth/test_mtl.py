@@ -74,6 +74,7 @@ def test_files_that_are_absent_are_named_and_those_outside_refused(tmp_path: Pat
         loaded(square(tmp_path / "b", "norm ../outside.png"))
 
 
-def test_factor_that_is_no_number(tmp_path: Path) -> None:
-    with pytest.raises(AssetError, match="Pr is 'shiny', expected a number"):
-        loaded(square(tmp_path, "Pr shiny"))
+@pytest.mark.parametrize("word", ["shiny", "nan"])
+def test_factor_that_is_no_number(tmp_path: Path, word: str) -> None:
+    with pytest.raises(AssetError, match=f"Pr is '{word}', expected a number"):
+        loaded(square(tmp_path, f"Pr {word}"))
