@@ -1,8 +1,9 @@
 """What each part of the recipe is worth on real photos: the same training with one thing changed at a time.
 
-    python -m tests.bench.bench_ablation --object glue_tube --real FOLDER --steps 400 --out FOLDER
+    python -m tests.bench.bench_ablation --object glue_tube --real FOLDER --steps 400 --seeds 1 --out FOLDER
 
 Trains on rendered images alone and scores at the last step. What `--out` holds already is not run again.
+Means over seeds; beside them the 95 % interval over photos and, of several seeds, the lowest and the highest.
 """
 
 import argparse
@@ -14,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from synth.files import write_text
 from train.config import load_config, preset_path, with_changes
+from train.metrics import interval
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ ONE_LIGHT = {
     "from_photo": 0.0,
 }
 NO_AUGMENTATION = dict.fromkeys(("geometry", "color", "hue", "gray", "shadow", "blur", "noise", "jpeg"), 0.0)
+SIX_LAYERS = {"keypoint_head_layers": 6, "keypoint_head_channels": 128}
 VARIANTS = (
     Variant("the recipe"),
     Variant("one light, always the same", {"light": ONE_LIGHT}),
@@ -70,11 +74,17 @@ VARIANTS = (
     Variant("no augmentation in training", train={"data": {"augment": NO_AUGMENTATION}}),
     Variant("250 images", images=250),
     Variant("1,000 images", images=1000),
+    Variant("4,000 images", images=4000),
     Variant("two backbone stages trained", train={"model": {"trainable_stages": 2}}),
     Variant("the whole backbone trained", train={"model": {"trainable_stages": 8}}),
     Variant("normalisation trained too", train={"model": {"frozen_norm": False}}),
     Variant("keypoints within the box only", train={"model": {"keypoint_reach": 1.0}}),
     Variant("14 cells for the keypoint head", train={"model": {"keypoint_cells": 14}}),
+    Variant("24 cells for the keypoint head", train={"model": {"keypoint_cells": 24}}),
+    Variant("six keypoint layers of 128", train={"model": SIX_LAYERS}),
+    Variant("128 channels in the pyramid", train={"model": {"fpn_channels": 128}}),
+    Variant("input of 800 px", train={"model": {"long_side_px": 800}}),
+    Variant("batches of 8", train={"data": {"batch_size": 8}}),
     Variant("48 regions, a quarter objects", train={"model": {"regions": 48, "positive_share": 0.25}}),
     Variant("half the learning rates", train={"optim": {"backbone_lr": 1.5e-4, "head_lr": 5e-4}}),
     Variant("twice the learning rates", train={"optim": {"backbone_lr": 6e-4, "head_lr": 2e-3}}),
@@ -91,29 +101,36 @@ def write_yaml(path: Path, value: dict[str, Any]) -> Path:
     return path
 
 
-def score(variant: Variant, chosen: argparse.Namespace) -> dict[str, Any]:
-    """What `meshmark eval` says of the variant."""
+def score(variant: Variant, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
+    """What `meshmark eval` says of the variant trained with `seed`."""
     folder, thing = chosen.out / variant.name, ["--object", chosen.object]
-    result = folder / "eval" / "eval.json"
+    run, result = folder / f"train-{seed}", folder / f"eval-{seed}" / "eval.json"
     if not result.exists():
         synth = folder / "synth" if variant.synth else chosen.out / f"synth-{variant.images}"
         config = write_yaml(folder / "synth.yaml", variant.synth)
         recipe = with_changes(load_config(preset_path("cpu", cuda=False)), variant.train, variant.title)
         preset = write_yaml(folder / "train.yaml", recipe.model_dump(mode="json"))
-        run = folder / "train"
         meshmark("render", *thing, "--config", config, "--n", variant.images, "--out", synth)
-        ending = ["--out", run, *(["--resume"] if run.exists() else [])]
-        meshmark("train", *thing, "--synth", synth, "--preset", preset, "--steps", chosen.steps, *ending)
-        meshmark("eval", run / "last", *thing, "--real", chosen.real, "--out", folder / "eval")
+        length = ["--steps", chosen.steps, "--seed", seed, *(["--resume"] if run.exists() else [])]
+        meshmark("train", *thing, "--synth", synth, "--preset", preset, *length, "--out", run)
+        meshmark("eval", run / "last", *thing, "--real", chosen.real, "--out", result.parent)
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found
 
 
-def row(title: str, found: dict[str, Any]) -> str:
-    low, high = found["confidence_95"]["keypoint_ap"]
+def row(title: str, founds: list[dict[str, Any]]) -> str:
+    def mean(values: list[float | None]) -> float:
+        return float(np.mean(np.array(values, dtype=float)))
+
+    scores = [found["keypoints"]["ap"] for found in founds]
+    draws = np.mean([found["keypoint_ap_draws"] for found in founds], axis=0)
+    low, high = interval(draws) or (np.nan, np.nan)
+    seeds = f"; {min(scores):.3f} to {max(scores):.3f}" if len(scores) > 1 else ""
     return (
-        f"| {title} | {found['keypoints']['ap']:.3f} ({low:.3f} to {high:.3f}) | {found['pck']['0.05']:.3f} "
-        f"| {found['bbox']['ap']:.3f} | {100 * found['error_share']['median']:.2f} % |"
+        f"| {title} | {mean(scores):.3f} ({low:.3f} to {high:.3f}{seeds}) "
+        f"| {mean([found['pck']['0.05'] for found in founds]):.3f} "
+        f"| {mean([found['bbox']['ap'] for found in founds]):.3f} "
+        f"| {100 * mean([found['error_share']['median'] for found in founds]):.2f} % |"
     )
 
 
@@ -122,11 +139,13 @@ def main() -> None:
     parser.add_argument("--object", default="glue_tube")
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="*", help="of the variants, such as no-distractors 250-images")
     chosen = parser.parse_args()
-    rows = [row(v.title, score(v, chosen)) for v in VARIANTS if not chosen.only or v.name in chosen.only]
-    print("| | keypoint AP (95 %) | PCK@0.05 | bbox AP | median error |\n|---|---|---|---|---|")
+    wanted = [variant for variant in VARIANTS if not chosen.only or variant.name in chosen.only]
+    rows = [row(v.title, [score(v, seed, chosen) for seed in range(chosen.seeds)]) for v in wanted]
+    print("| | keypoint AP (95 %; seeds) | PCK@0.05 | bbox AP | median error |\n|---|---|---|---|---|")
     print("\n".join(rows))
 
 
