@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.cpu import tune_cpu
+from train.device import tune_cpu
 
 tune_cpu()
 import numpy as np

@@ -12,7 +12,7 @@ import statistics
 import time
 from pathlib import Path
 
-from train.cpu import tune_cpu
+from train.device import tune_cpu
 
 tune_cpu()
 import torch

@@ -1,0 +1,193 @@
+"""The commands that use a detector. torch is imported late."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from synth.errors import ConfigError
+from train.device import chosen_device, tune_cpu
+
+existing = click.Path(path_type=Path)
+
+
+@click.command("predict")
+@click.argument("weights", type=existing)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--out", type=existing, required=True, help="Folder for predictions and overlays.")
+@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a detection.")
+@click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a keypoint.")
+@click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
+@click.option("--detections", type=int, help="Objects in a picture at most.")
+@click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
+@click.option("--frames", type=click.IntRange(1), help="Pictures of a video or camera at most.")
+@click.option("--overlays/--no-overlays", default=True, show_default=True)
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def predict_command(
+    weights: Path,
+    inputs: tuple[str, ...],
+    out: Path,
+    score: float,
+    keypoint_score: float,
+    nms: float | None,
+    detections: int | None,
+    size: int | None,
+    frames: int | None,
+    overlays: bool,
+    device: str | None,
+) -> None:
+    """Find objects in images, folders, globs, videos or a camera (its number)."""
+    tune_cpu()
+    from train.inputs import find_inputs
+    from train.predict import Detector, Settings
+    from train.predict_files import predict_files
+
+    settings = Settings(score, nms, detections, size)
+    photos, films = find_inputs(inputs)
+    detector = Detector.load(weights, chosen_device(device), settings)
+    summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
+    click.echo(f"{summary.objects} objects in {summary.pictures} pictures: {out}")
+    exit_if_failed(summary.failed)
+
+
+@click.command("label-helper")
+@click.argument("weights", type=existing)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--out", type=existing, required=True, help="New folder for photos and labels.")
+@click.option(
+    "--score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least score of a detection."
+)
+@click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a visible one.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def label_helper_command(
+    weights: Path, inputs: tuple[str, ...], out: Path, score: float, keypoint_score: float, device: str | None
+) -> None:
+    """First labels for unlabelled photos, to correct in CVAT or Label Studio: least certain photos first."""
+    tune_cpu()
+    from train.inputs import find_inputs
+    from train.label_helper import COCO_FILE, WEAKEST, label_helper
+    from train.predict import Detector, Settings
+
+    photos, films = find_inputs(inputs)
+    if films:
+        raise ConfigError(f"{films[0].source}: labels are for photos, not for films")
+    detector = Detector.load(weights, chosen_device(device), Settings(score=min(score, WEAKEST)))
+    summary = label_helper(detector, photos, out, score, keypoint_score)
+    click.echo(f"{summary.objects} objects in {summary.photos} photos: {out / COCO_FILE}")
+    exit_if_failed(summary.failed)
+
+
+@click.command("export")
+@click.argument("weights", type=existing)
+@click.option("--format", "file_format", type=click.Choice(["onnx", "torchscript"]), default="onnx")
+@click.option("--out", type=existing, required=True, help="File to write.")
+@click.option("--int8", type=existing, help="Also write OUT.int8.onnx, its ranges from this labelled folder.")
+@click.option("--int8-images", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--score", type=float, help="Least score of a detection; by default that of the training.")
+@click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
+@click.option("--detections", type=int, help="Objects in a picture at most.")
+@click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
+def export_command(
+    weights: Path,
+    file_format: Literal["onnx", "torchscript"],
+    out: Path,
+    int8: Path | None,
+    int8_images: int,
+    score: float | None,
+    nms: float | None,
+    detections: int | None,
+    size: int | None,
+) -> None:
+    """One file that finds objects without this project: ONNX (read by train/runtime.py) or TorchScript."""
+    tune_cpu()
+    from train.checkpoint import read_meta
+    from train.datasets import read_samples
+    from train.export import export, quantize
+    from train.predict import Settings, snapshot_folder
+
+    if int8 is not None and file_format != "onnx":
+        raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
+    meta = read_meta(snapshot_folder(weights))
+    samples = read_samples(int8, *meta.categories)[:int8_images] if int8 is not None else ()
+    export(weights, out, file_format, Settings(score, nms, detections, size))
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    if int8 is not None:
+        small = out.with_suffix(".int8.onnx")
+        quantize(out, small, samples, size or meta.config.model.long_side_px)
+        click.echo(f"{small}: {small.stat().st_size / 1e6:.1f} MB")
+
+
+@click.command("pose")
+@click.argument("weights", type=existing)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
+@click.option("--camera", type=existing, help="Calibration file as OpenCV or ROS writes it.")
+@click.option("--fov-deg", type=click.FloatRange(1, 170), help="Field of view along the longer side.")
+@click.option("--out", type=existing, required=True, help="Folder for poses.jsonl and overlays.")
+@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a detection.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def pose_command(
+    weights: Path,
+    inputs: tuple[str, ...],
+    object_: str,
+    camera: Path | None,
+    fov_deg: float | None,
+    out: Path,
+    score: float,
+    device: str | None,
+) -> None:
+    """Where objects are, seen from the camera: metres, from keypoints and intrinsics."""
+    tune_cpu()
+    from train.inputs import find_inputs
+    from train.pose_files import POSES, pose_files
+    from train.predict import Detector, Settings
+
+    photos, films = find_inputs(inputs)
+    if films:
+        raise ConfigError(f"{films[0].source}: poses are found in images, not in films")
+    detector = Detector.load(weights, chosen_device(device), Settings(score=score))
+    count, failed = pose_files(detector, object_, photos, out, camera, fov_deg)
+    click.echo(f"{count} poses in {len(photos) - len(failed)} pictures: {out / POSES}")
+    exit_if_failed(failed)
+
+
+@click.command("eval-pose")
+@click.argument("weights", type=existing)
+@click.option("--synth", type=existing, required=True, help="Folder that `meshmark render` made.")
+@click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
+@click.option("--out", type=existing, required=True, help="Folder for poses.json.")
+@click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Images at most.")
+@click.option("--device", help="cpu, cuda; by default cuda where there is one.")
+def eval_pose_command(
+    weights: Path, synth: Path, object_: str, out: Path, count: int, device: str | None
+) -> None:
+    """Measure poses on rendered images, whose true poses are known."""
+    tune_cpu()
+    from train.pose_eval import evaluate_poses
+
+    result = evaluate_poses(weights, synth, object_, out, count, chosen_device(device))
+    counts = f"{result['n_objects']} objects, {result['n_found']} found, {result['n_posed']} posed"
+    click.echo(f"{counts}; ADD within a tenth of the size: {result['add_within_a_tenth']:.3f}")
+    for which in ("median", "p90"):
+        if result[which]:
+            m = result[which]
+            click.echo(
+                f"{which}: {m['rotation_deg']:.2f} deg, {1000 * m['translation_m']:.1f} mm "
+                f"({100 * m['translation_share']:.2f} % of the distance), "
+                f"ADD {100 * m['add_share']:.2f} %, ADD-S {100 * m['add_s_share']:.2f} % of the size"
+            )
+    click.echo(f"results: {out / 'poses.json'}")
+
+
+def exit_if_failed(failed: Mapping[str, str]) -> None:
+    """Names the pictures that could not be read; exit code 1 if there are any."""
+    for reason in failed.values():
+        click.echo(f"left out: {reason}", err=True)
+    if failed:
+        click.echo(f"{len(failed)} of the files given could not be read", err=True)
+        sys.exit(1)
+
+
+use_commands = (predict_command, label_helper_command, export_command, pose_command, eval_pose_command)
