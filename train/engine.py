@@ -12,6 +12,7 @@ which are padded to the largest beside them, and backbone norms that train (mode
 import json
 import logging
 import math
+import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -105,6 +106,13 @@ class Progress:
     best_score: float
     steps_log: list[dict[str, float]]
     epochs_log: list[dict[str, float]]
+
+
+def loader_processes() -> multiprocessing.context.ForkServerContext:
+    """Workers forked from a process that holds this module; else each imports it, one after another."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def lr_factor(progress: float, warmup_share: float) -> float:
@@ -233,7 +241,7 @@ class Run:
                 num_workers=data.workers,
                 worker_init_fn=single_thread,
                 collate_fn=collate,
-                multiprocessing_context="forkserver" if data.workers else None,
+                multiprocessing_context=loader_processes() if data.workers else None,
                 prefetch_factor=4 if data.workers else None,
                 pin_memory=self.device.type == "cuda",
             )

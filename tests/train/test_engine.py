@@ -49,6 +49,11 @@ def state(out: Path) -> dict[str, Any]:
     return loaded
 
 
+def test_loader_workers_start_with_what_they_need_imported() -> None:
+    with engine.loader_processes().Pool(1) as pool:
+        assert pool.apply(eval, (f"{engine.__name__!r} in __import__('sys').modules",))
+
+
 def test_learning_rate_warms_up_peaks_and_falls_to_zero() -> None:
     rates = [lr_factor(p / 100, 0.1) for p in range(101)]
     assert max(rates) == pytest.approx(rates[10]) == 1
