@@ -11,15 +11,13 @@ from synth.fetch import background_photos, chessboard_photos, environment_maps
 from synth.generate import RenderJob, generate
 from synth.preview import preview_sheet
 from train.checkpoint import STATE
-from train.config import load_config, preset_path, with_changes
+from train.config import load_config, preset_path
 from train.engine import train
 from train.evaluate import evaluate_photos, print_table
 from train.setup import Sources, load_run, object_categories
 
 OBJECT = "chessboard"
 IMAGES = 1000
-STEPS = 1300
-SEED = 0
 
 
 def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
     photos = chessboard_photos()
     synth = out / "synth"
     job = RenderJob(
-        OBJECT, load_synth_config("default"), background_photos(), SEED, environments=environment_maps()
+        OBJECT, load_synth_config("default"), background_photos(), seed=0, environments=environment_maps()
     )
     new = generate(job, synth, IMAGES, workers)
     training_sheet = synth / "preview.jpg"
@@ -38,12 +36,8 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
         preview_sheet(synth, training_sheet, 24)
 
     weights = out / "train"
-    if _steps_done(weights) < STEPS:
-        config = with_changes(
-            load_config(preset_path("cpu", False)),
-            {"schedule": {"max_steps": STEPS, "steps_per_epoch": STEPS // 2}, "seed": SEED},
-            "demo",
-        )
+    config = load_config(preset_path("cpu", cuda=False))
+    if _steps_done(weights) < config.schedule.max_steps:
         config, data, meta = load_run(config, *object_categories([OBJECT]), Sources((synth,)), False)
         train(config, data, meta, weights, device, resume=_steps_done(weights) > 0)
 
