@@ -68,8 +68,6 @@ def train_command(
 ) -> None:
     """Train a detector on rendered images, real photos or both."""
     tune_cpu()
-    import torch
-
     from synth.cli import background_folder, environment_folder
     from synth.config import load_config as load_render_config
     from synth.generate import RenderJob
@@ -78,7 +76,7 @@ def train_command(
     from train.setup import Sources, load_run, object_categories
 
     device = chosen_device(device)
-    recipe = load_config(preset_path(preset, torch.cuda.is_available()))
+    recipe = load_config(preset_path(preset, device == "cuda"))
     recipe = with_changes(
         recipe,
         {
@@ -195,21 +193,21 @@ def sweep_command(
 ) -> None:
     """Learning curve: few to many labelled photos, with rendered images and without; goes on when cut off."""
     tune_cpu()
-    import torch
     from rich.console import Console
 
     from train.config import load_config, preset_path, with_changes
     from train.setup import object_category
     from train.sweep import Sources, print_sweep, sweep
 
+    device = chosen_device(device)
     config = with_changes(
-        load_config(preset_path(preset, torch.cuda.is_available())),
+        load_config(preset_path(preset, device == "cuda")),
         {"data": {"real_fraction": real_fraction}, "schedule": {"max_steps": steps}},
         "command line",
     )
     category = object_category(object_)[0]
     sources = Sources(synth, real, test)
-    print_sweep(sweep(config, category, sources, counts, seeds, out, chosen_device(device)), Console())
+    print_sweep(sweep(config, category, sources, counts, seeds, out, device), Console())
     click.echo(f"results: {out / 'sweep.png'}, {out / 'sweep.md'}, {out / 'sweep.json'}")
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from synth.coco import Category
+from synth.errors import ConfigError
 from train import engine, setup
 from train.checkpoint import describe, write_snapshot
 from train.cli import main
@@ -168,6 +169,25 @@ def test_eval_of_no_snapshot_is_one_line(photo_folder: Maker, tmp_path: Path) ->
     result = invoke("eval", tmp_path / "none", "--real", photo_folder(), "--out", tmp_path / "e")
     assert result.exit_code == 2
     assert "meta.json: no such file" in result.stderr
+
+
+@pytest.mark.parametrize(("device", "cuda"), [("cpu", False), ("cuda", True)])
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_the_preset_follows_from_the_device_asked_for(
+    monkeypatch: pytest.MonkeyPatch, command: str, device: str, cuda: bool
+) -> None:
+    asked = []
+
+    def preset_path(name: str, cuda: bool) -> Path:
+        asked.append((name, cuda))
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("train.config.preset_path", preset_path)
+    sources = ["--synth", "x", "--real", "x"] + ["--test", "x"] * (command == "sweep")
+    result = invoke(command, "--object", "chessboard", *sources, "--out", "x", "--device", device)
+    assert "enough" in result.output
+    assert asked == [("auto", cuda)]
 
 
 def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
