@@ -30,6 +30,7 @@ unit_m: {unit}
 
 # Name: [x, y, z]. These are the middles of the mesh's outermost points along each axis.
 # Replace them by points that people would click alike on a photo, and name them after what they are.
+# On a round part the point one sees: {{at: [x, y, z], axis: [x, y, z], radius: r}}, a circle about its axis.
 keypoints:
 {keypoints}
 

@@ -24,6 +24,7 @@ from synth.types import (
     ObjectAsset,
     Part,
     Placement,
+    Ring,
     Symmetry,
 )
 from synth.yaml import describe, read_yaml
@@ -78,6 +79,14 @@ class SymmetrySpec(_Strict):
     order: int = Field(ge=0)
 
 
+class RingSpec(_Strict):
+    """The point nearest to the camera of the circle of `radius` about `axis` through `at`."""
+
+    at: Vec3
+    axis: Vec3
+    radius: float = Field(gt=0)
+
+
 class ObjectSpec(_Strict):
     """object.yaml, field by field."""
 
@@ -85,7 +94,7 @@ class ObjectSpec(_Strict):
     category_id: int = Field(1, ge=1)
     mesh: str | list[str]
     unit_m: float = Field(gt=0)
-    keypoints: dict[str, Vec3] = Field(min_length=1)
+    keypoints: dict[str, Vec3 | RingSpec] = Field(min_length=1)
     skeleton: list[tuple[str, str]] = []
     flip_pairs: Literal["undefined"] | list[tuple[str, str]]
     oks_sigmas: float | dict[str, float] = 0.05
@@ -137,7 +146,16 @@ class ObjectSpec(_Strict):
         )
 
     def keypoints_m(self) -> Array:
-        return np.array(list(self.keypoints.values()), dtype=np.float64) * self.unit_m
+        """(K, 3); of a ring its centre."""
+        points = [p.at if isinstance(p, RingSpec) else p for p in self.keypoints.values()]
+        return np.array(points, dtype=np.float64) * self.unit_m
+
+    def rings(self) -> tuple[Ring, ...]:
+        return tuple(
+            Ring(k, _unit(p.axis), p.radius * self.unit_m)
+            for k, p in enumerate(self.keypoints.values())
+            if isinstance(p, RingSpec)
+        )
 
 
 def find_object(name_or_path: str | Path) -> Path:
@@ -205,6 +223,7 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         ),
         diameter_m=float(np.linalg.norm(vertices.max(0) - vertices.min(0))),
         hashes={str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in hashed},
+        rings=spec.rings(),
         absent_files=tuple(sorted({name for mesh in loaded for name in mesh.absent})),
     )
 

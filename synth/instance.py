@@ -28,14 +28,35 @@ class Library:
         return next(asset for asset in self.objects if asset.name == name)
 
 
-def object_points(asset: ObjectAsset, instance: ObjectInstance) -> Array:
-    """The instance's keypoints (K, 3) in world: shape scale, then joints, then pose."""
-    points = asset.keypoints_m.copy()
-    for joint in asset.joints:
-        T = joint_transform(asset, joint.name, instance.joints[joint.name])
-        moved = list(joint.keypoints)
+def object_points(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) -> Array:
+    """The instance's keypoints (K, 3) in world, as the camera sees them: joints, shape scale, then pose."""
+    scale = np.array(instance.scale)
+    motions = [
+        (list(j.keypoints), joint_transform(asset, j.name, instance.joints[j.name])) for j in asset.joints
+    ]
+    eye = apply(inverse(instance.T_world_from_object), camera.T_world_from_camera[:3, 3]) / scale
+    eyes = np.tile(eye, (len(asset.schema), 1))
+    for moved, T in motions:
+        eyes[moved] = apply(inverse(T), eyes[moved])
+    points = seen_points(asset, eyes)
+    for moved, T in motions:
         points[moved] = apply(T, points[moved])
-    return apply(instance.T_world_from_object, points * np.array(instance.scale))
+    return apply(instance.T_world_from_object, points * scale)
+
+
+def seen_points(asset: ObjectAsset, eyes: Array) -> Array:
+    """The asset's keypoints (K, 3), each seen from its row of `eyes` (K, 3); object frame, joints at rest.
+
+    On its ring a keypoint is the point nearest to the eye, on the ring's axis it stays at the centre.
+    """
+    points = asset.keypoints_m.copy()
+    for ring in asset.rings:
+        axis, towards = np.array(ring.axis), eyes[ring.keypoint] - points[ring.keypoint]
+        across = towards - (towards @ axis) * axis
+        length = float(np.linalg.norm(across))
+        if length > 1e-9:
+            points[ring.keypoint] += ring.radius_m / length * across
+    return points
 
 
 def joint_transform(asset: ObjectAsset, name: str, value: float) -> Array:

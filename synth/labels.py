@@ -64,7 +64,7 @@ def label_keypoints(
 ) -> Array:
     """(K, 3) x, y, v. A keypoint is visible unless every pixel of the 3 x 3 around it shows a surface nearer
     to the camera by more than DEPTH_TOLERANCE and the keypoint's own depth below its object's surface."""
-    uv, depth = project(camera, object_points(asset, instance))
+    uv, depth = project(camera, object_points(asset, instance, camera))
     tolerance = DEPTH_TOLERANCE * asset.diameter_m + 1.5 * asset.keypoint_depth_m[instance.mesh]
     labelled = np.zeros((len(uv), 3))
     for k, ((x, y), z) in enumerate(zip(uv, depth, strict=True)):

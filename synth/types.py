@@ -73,6 +73,16 @@ class Joint:
 
 
 @dataclass(frozen=True)
+class Ring:
+    """A keypoint on a round part, where one sees it: not a fixed point but the point nearest to the camera of
+    the circle of radius_m about `axis` (object frame) through the keypoint's place in keypoints_m."""
+
+    keypoint: int
+    axis: tuple[float, float, float]
+    radius_m: float
+
+
+@dataclass(frozen=True)
 class Placement:
     """How an object stands in the world.
 
@@ -145,6 +155,7 @@ class ObjectAsset:
     stable_poses: tuple[tuple[tuple[Array, float], ...], ...]
     diameter_m: float
     hashes: dict[str, str]
+    rings: tuple[Ring, ...] = ()
     absent_files: tuple[str, ...] = ()
 
 

@@ -17,7 +17,7 @@ from synth.types import VISIBLE, Array
 from train.checkpoint import labels_hash, provenance, read_meta
 from train.datasets import Sample, read_image, read_samples
 from train.draw import draw_categories
-from train.html_report import write_report
+from train.html_report import percents, write_report
 from train.metrics import Found, Truth, ap_draws, evaluate, interval, keypoint_errors, truth_of
 from train.predict import Detector, snapshot_folder
 from train.reliability import reliability, uncalibrated
@@ -138,13 +138,13 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     if result["by_object"]:
         console.print(_by_object(result["by_object"]))
 
-    each = Table(caption="bias: mean error along, across the object, % of its longer side")
-    for column in ("keypoint", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "bias"):
+    each = Table(caption="bias: mean error along, across the object; right, down the picture: % of its side")
+    for column in ("keypoint", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "bias", "in picture"):
         each.add_column(column, justify="left" if column == "keypoint" else "right")
-    each.add_row("all", *_row(result), "")
+    each.add_row("all", *_row(result), "", "")
     for name, row in result["per_keypoint"].items():
-        share = row["bias"]["share"]
-        each.add_row(name, *_row(row), "-" if share is None else ", ".join(f"{100 * s:+.1f}" for s in share))
+        biases = (percents(row["bias"][which]) for which in ("share", "picture_share"))
+        each.add_row(name, *_row(row), *biases)
     console.print(each)
     interval = result["confidence_95"]["pck"]["0.05"]
     if interval:

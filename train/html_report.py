@@ -119,23 +119,29 @@ def _by_object(result: dict[str, Any]) -> dict[str, Any]:
 def _by_keypoint(result: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for name, row in result["per_keypoint"].items():
-        bias = row["bias"]["share"]
         rows.append(
             [
                 name,
                 row["n"],
                 *(_number(row["pck"][t]) for t in ("0.05", "0.10")),
                 *(_number(row["error_px"][which], 1) for which in ("median", "p90")),
-                "–" if bias is None else ", ".join(f"{100 * b:+.1f}" for b in bias),
+                *(percents(row["bias"][which]) for which in ("share", "picture_share")),
                 row["not_found"],
             ]
         )
-    columns = ["keypoint", "labelled", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "bias %", "not found"]
+    columns = ["keypoint", "labelled", "PCK@0.05", "PCK@0.10", "median px", "p90 px"]
+    columns += ["bias %", "in picture %", "not found"]
     caption = (
-        "Bias: mean error along and across the object, in % of its longer side. A bias means that the "
-        "keypoint stands elsewhere in object.yaml than where the photos label it; scatter is for training."
+        "Bias: mean error along and across the object, and to the right and down in the picture, in % of the "
+        "object's longer side. A bias means that the keypoint stands elsewhere in object.yaml than where the "
+        "photos label it; scatter is for training. Down in the picture: it lies on an axis where the photos "
+        "label the surface; see `radius` in assets/README.md."
     )
     return {"title": "By keypoint", "columns": columns, "rows": rows, "caption": caption}
+
+
+def percents(shares: Sequence[float] | None) -> str:
+    return "–" if shares is None else ", ".join(f"{100 * share:+.1f}" for share in shares)
 
 
 def _by_visibility(result: dict[str, Any], errors: Errors) -> dict[str, Any]:

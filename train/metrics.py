@@ -57,7 +57,8 @@ class Errors:
     """One row per labelled keypoint of R in all, `image` telling which picture it is in.
 
     error_px: (R,) distance to the detected keypoint, inf where the object was not found. side_px: (R,) the
-    box's longer side. v: (R,) 1 or 2. vector: (R, 2) error in the object's axes, px, nan where not found.
+    box's longer side. v: (R,) 1 or 2. vector: (R, 2) error in the object's axes, px, nan where not found;
+    in_picture: (R, 2) the same to the right and down.
     """
 
     image: NDArray[np.int64]
@@ -67,6 +68,7 @@ class Errors:
     error_px: Array
     side_px: Array
     vector: Array
+    in_picture: Array
 
 
 def truth_of(sample: Sample) -> Truth:
@@ -135,7 +137,7 @@ def object_axes(keypoints: Array) -> Array:
 def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
     """Matches every image and lists the error of each labelled keypoint; crowds do not count."""
     rows: list[tuple[int, int, int, int, float, float]] = []
-    vectors: list[Array] = []
+    vectors: list[tuple[Array, Array]] = []
     for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
         for i, detection in enumerate(match(truth, found)):
             if truth.iscrowd[i]:
@@ -145,15 +147,16 @@ def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
             side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
             for k in np.flatnonzero(points[:, 2] > NOT_LABELLED):
                 if detection is None:
-                    vector, distance = np.full(2, np.nan), float("inf")
+                    error, distance = np.full(2, np.nan), float("inf")
                 else:
-                    vector = axes @ (found.keypoints[detection, k] - points[k, :2])
-                    distance = float(np.hypot(*vector))
+                    error = found.keypoints[detection, k] - points[k, :2]
+                    distance = float(np.hypot(*error))
                 rows.append((image, int(truth.labels[i]), int(k), int(points[k, 2]), distance, side))
-                vectors.append(vector)
+                vectors.append((axes @ error, error))
     table = np.array(rows, dtype=np.float64).reshape(-1, 6)
     image_, label, keypoint, v = table[:, :4].T.astype(np.int64)
-    return Errors(image_, label, keypoint, v, table[:, 4], table[:, 5], np.array(vectors).reshape(-1, 2))
+    vector, in_picture = np.array(vectors).reshape(-1, 2, 2).swapaxes(0, 1)
+    return Errors(image_, label, keypoint, v, table[:, 4], table[:, 5], vector, in_picture)
 
 
 def mean_precision(
@@ -372,12 +375,13 @@ def _spread(values: Array) -> dict[str, float | None]:
 def _one_keypoint(errors: Errors, label: int, k: int) -> dict[str, Any]:
     rows = (errors.label == label) & (errors.keypoint == k)
     found = rows & np.isfinite(errors.error_px)
-    bias: dict[str, list[float] | None] = {"px": None, "share": None}
+    bias: dict[str, list[float] | None] = {"px": None, "share": None, "picture_share": None}
     if found.any():
-        vector = errors.vector[found]
+        side = errors.side_px[found, None]
         bias = {
-            "px": vector.mean(axis=0).tolist(),
-            "share": (vector / errors.side_px[found, None]).mean(axis=0).tolist(),
+            "px": errors.vector[found].mean(axis=0).tolist(),
+            "share": (errors.vector[found] / side).mean(axis=0).tolist(),
+            "picture_share": (errors.in_picture[found] / side).mean(axis=0).tolist(),
         }
     return {
         "n": int(rows.sum()),

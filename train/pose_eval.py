@@ -25,8 +25,9 @@ ADD_SHARE = 0.1
 
 
 def rigid_keypoints(asset: ObjectAsset) -> Array:
-    """(K,) bool: keypoints that no joint moves."""
+    """(K,) bool: keypoints that no joint moves and that lie at the same place from every side."""
     fixed = np.ones(len(asset.schema), dtype=bool)
+    fixed[[ring.keypoint for ring in asset.rings]] = False
     for joint in asset.joints:
         fixed[list(joint.keypoints)] = False
     return fixed

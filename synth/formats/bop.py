@@ -19,6 +19,7 @@ from synth.errors import DataError
 from synth.formats.images import beside, image_size, place
 from synth.generate import image_file, read_log
 from synth.geometry import from_opencv, inverse, project, rigid, to_opencv
+from synth.instance import seen_points
 from synth.types import NOT_LABELLED, VISIBLE, Array, Camera, ObjectAsset
 
 MM = 1000.0
@@ -131,7 +132,8 @@ def _visible(infos: Any, image: int, row: int, where: str) -> tuple[Array, float
 
 def _keypoints(camera: Camera, asset: ObjectAsset, info: tuple[Array, float] | None) -> Annotation:
     """camera: its world is the object's frame."""
-    uv, depth = project(camera, asset.keypoints_m)
+    eye = camera.T_world_from_camera[:3, 3]
+    uv, depth = project(camera, seen_points(asset, np.tile(eye, (len(asset.schema), 1))))
     inside = (depth > 0) & (uv >= 0).all(axis=1) & (uv < [camera.width_px, camera.height_px]).all(axis=1)
     points = np.column_stack([uv, np.where(inside, VISIBLE, NOT_LABELLED)]) * inside[:, None]
     if info is None:

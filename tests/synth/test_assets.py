@@ -13,6 +13,7 @@ from PIL import Image
 from synth.assets import ASSETS, find_object, load_object, load_schema
 from synth.errors import AssetError
 from synth.geometry import rotation_between
+from synth.types import Ring
 
 SHIPPED = ("chessboard", "glue_tube", "sailboat")
 
@@ -306,3 +307,25 @@ def test_boom_joint_carries_the_boom_end_only() -> None:
     sheet = next(j for j in asset.joints if j.name == "sheet")
     assert [asset.schema.names[k] for k in sheet.keypoints] == ["boom_end"]
     assert sheet.range == pytest.approx((-np.pi / 3, np.pi / 3))
+
+
+def test_a_keypoint_on_a_round_part(folder: Path) -> None:
+    edit(folder, "a: [10, 0, 0]", "a: {at: [10, 0, 0], axis: [0, 0, 3], radius: 2}")
+    asset = load_object(folder)
+    assert asset.keypoints_m == pytest.approx(np.array([[0.01, 0, 0], [-0.01, 0, 0]]))
+    assert asset.rings == (Ring(0, (0.0, 0.0, 1.0), 0.002),)
+
+
+@pytest.mark.parametrize(
+    ("ring", "said"),
+    [
+        ("{at: [10, 0, 0], axis: [0, 0, 3], radius: 0}", "radius"),
+        ("{at: [10, 0, 0], axis: [0, 0, 0], radius: 2}", "length 0"),
+        ("{at: [10, 0, 0], radius: 2}", "axis"),
+    ],
+)
+def test_faults_of_a_keypoint_on_a_round_part(folder: Path, ring: str, said: str) -> None:
+    edit(folder, "a: [10, 0, 0]", f"a: {ring}")
+    message = fault(folder)
+    assert "keypoints.a" in message or "axis" in message
+    assert said in message

@@ -96,7 +96,7 @@ def test_most_keypoints_lie_in_the_image(small_config: SynthConfig, box_library:
     for index in range(SCENES):
         scene = sample_scene(small_config, box_library, 2, index)
         for instance in scene.objects:
-            uv, _ = project(scene.camera, object_points(box_library.objects[0], instance))
+            uv, _ = project(scene.camera, object_points(box_library.objects[0], instance, scene.camera))
             inside += list(((uv >= 0) & (uv < [160, 120])).all(1))
     assert 0.9 < np.mean(inside) < 1.0
 

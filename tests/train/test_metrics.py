@@ -99,6 +99,8 @@ def test_bias_is_told_in_the_objects_axes(angle: float) -> None:
     result = evaluate([image], [found((box, 0.9, shifted.tolist()))], CATEGORIES)
     assert result["per_keypoint"]["head"]["bias"]["px"] == pytest.approx([4, 2])
     assert result["per_keypoint"]["head"]["bias"]["share"] == pytest.approx([0.04, 0.02])
+    in_picture = result["per_keypoint"]["head"]["bias"]["picture_share"]
+    assert in_picture == pytest.approx(turn @ [0.04, 0.02])
     assert result["per_keypoint"]["tail"]["bias"]["px"] == pytest.approx([0, 0], abs=1e-9)
 
 

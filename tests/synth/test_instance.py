@@ -1,0 +1,91 @@
+"""Keypoints of placed objects: those of round parts lie on the side that the camera sees."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from synth.assets import load_object
+from synth.geometry import apply, axis_angle, inverse, project, rigid, unit
+from synth.instance import Library, object_points, seen_points
+from synth.labels import make_labels
+from synth.render import open_renderer
+from synth.turntable import VIEWS, view
+from synth.types import VISIBLE, ObjectAsset
+
+RADIUS, CENTRE, AXIS = 0.005, np.array([0.01, 0.0, 0.0]), np.array([1.0, 0.0, 0.0])
+
+YAML = """\
+name: can
+mesh: can.ply
+unit_m: 0.001
+keypoints:
+  side: {at: [10, 0, 0], axis: [2, 0, 0], radius: 5}
+  end: [30, 0, 0]
+flip_pairs: undefined
+joints:
+  screw: {parts: [], keypoints: [side], axis: [0, 0, 1], origin: [-30, 0, 0], range_deg: [0, 90]}
+"""
+
+
+@pytest.fixture(scope="module")
+def can(tmp_path_factory: pytest.TempPathFactory) -> ObjectAsset:
+    """60 mm long and 10 mm across, along x."""
+    folder: Path = tmp_path_factory.mktemp("can")
+    mesh = trimesh.creation.cylinder(5, 60, sections=64)
+    mesh.apply_transform(rigid(axis_angle((0.0, 1.0, 0.0), math.pi / 2), np.zeros(3)))
+    mesh.export(folder / "can.ply")
+    (folder / "object.yaml").write_text(YAML)
+    return load_object(folder)
+
+
+def test_a_ring_keypoint_is_the_point_of_its_circle_nearest_to_the_eye(can: ObjectAsset) -> None:
+    rng = np.random.default_rng(0)
+    turns = np.linspace(0, 2 * math.pi, 3600)
+    circle = CENTRE + RADIUS * np.column_stack([0 * turns, np.cos(turns), np.sin(turns)])
+    for eye in rng.normal(size=(20, 3)):
+        side, end = seen_points(can, np.tile(eye, (2, 1)))
+        nearest = circle[np.linalg.norm(circle - eye, axis=1).argmin()]
+        np.testing.assert_allclose(side, nearest, atol=2e-5)
+        np.testing.assert_array_equal(end, [0.03, 0, 0])
+
+
+def test_seen_along_its_axis_a_ring_keypoint_is_its_centre(can: ObjectAsset) -> None:
+    np.testing.assert_array_equal(seen_points(can, np.full((2, 3), [5.0, 0, 0]))[0], CENTRE)
+
+
+def test_pose_joint_and_scale_carry_the_ring_along(can: ObjectAsset) -> None:
+    scene = view(can, 1)
+    still = object_points(can, scene.objects[0], scene.camera)[0]
+    joint = rigid(axis_angle((0.0, 0.0, 1.0), 0.4), np.zeros(3))
+    T = scene.objects[0].T_world_from_object
+    turned = replace(scene.objects[0], joints={"screw": 0.4}, scale=(1.0, 2.0, 2.0))
+    moved = object_points(can, turned, scene.camera)[0]
+    origin = np.array([-0.03, 0, 0])
+    centre = apply(joint, (CENTRE - origin)[None])[0] + origin
+    axis = unit(T[:3, :3] @ (joint[:3, :3] @ AXIS * [1, 2, 2]))
+    spoke = moved - apply(T, (centre * [1, 2, 2])[None])[0]
+    assert RADIUS < np.linalg.norm(spoke) <= 2 * RADIUS + 1e-12
+    assert spoke @ (scene.camera.T_world_from_camera[:3, 3] - moved) > 0
+    assert abs(np.linalg.norm(still - apply(T, CENTRE[None])[0]) - RADIUS) < 1e-12
+    assert abs(axis @ unit(spoke)) < 0.8
+
+
+def test_ring_labels_lie_on_the_surface_that_is_rendered(can: ObjectAsset) -> None:
+    library = Library((can,))
+    renderer = open_renderer(library)
+    try:
+        for i in range(VIEWS):
+            scene = view(can, i)
+            result = renderer.render(scene)
+            x, y, v = make_labels(scene, library, result).keypoints[0, 0]
+            points = object_points(can, scene.objects[0], scene.camera)
+            depth = apply(inverse(scene.camera.T_world_from_camera), points)[0, 2]
+            assert v == VISIBLE
+            assert (x, y) == pytest.approx(tuple(project(scene.camera, points)[0][0]))
+            assert result.depth_m[int(y), int(x)] == pytest.approx(depth, abs=2e-4)
+    finally:
+        renderer.close()
