@@ -15,7 +15,7 @@ from synth.types import Array
 from train.checkpoint import label_of, load_model
 from train.metrics import Found
 from train.model import KeypointDetector
-from train.runtime import Detection, detection_score, fit_size
+from train.runtime import Detection, detection_score, fit_size, without_doubles
 from train.transforms import resize
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
@@ -128,11 +128,14 @@ class Detector:
         )
         best = np.argsort(-scores, kind="stable")
         best = best[scores[best] >= self._model.roi_heads.score_thresh]
+        boxes, points = arrays["boxes"][row] * np.tile(scale, 2), arrays["keypoints"][row, :, :2] * scale
+        own_points = [points[i, : counts[label[i]]] for i in best]
+        best = best[without_doubles(boxes[best], label[best], own_points)]
         return Found(
-            boxes=arrays["boxes"][row][best] * np.tile(scale, 2),
+            boxes=boxes[best],
             scores=scores[best],
             labels=label[best] + 1,
-            keypoints=arrays["keypoints"][row[best], : max(counts), :2] * scale,
+            keypoints=points[best, : max(counts)],
             keypoint_scores=sure[best],
         )
 

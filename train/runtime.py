@@ -7,6 +7,7 @@ for found in detector(rgb):  # (H, W, 3) uint8, RGB
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ Rgb = NDArray[np.uint8]
 FORMAT = 2
 METADATA = "meshmark"
 MAX_FILE_BYTES = 2_000_000_000
+SAME_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,22 @@ def detection_score(box_score: float, keypoint_scores: NDArray[Any]) -> float:
     sure of itself as a good one, but not of its keypoints (as in Xiao, Wu and Wei, "Simple Baselines for
     Human Pose Estimation and Tracking", ECCV 2018)."""
     return float(box_score * keypoint_scores.mean())
+
+
+def without_doubles(boxes: Sequence[Array], names: Sequence[Any], keypoints: Sequence[Array]) -> list[int]:
+    """Of detections, best first, those that are not others over again: each that has a keypoint no better one
+    of its kind has. A box around two objects reads every keypoint off one of them or the other.
+
+    boxes: (4,) xyxy each. names: of what each is. keypoints: (K, 2) each. Two are the same if they lie
+    within SAME_SHARE of the box's longer side.
+    """
+    kept: list[int] = []
+    for i, points in enumerate(keypoints):
+        near = SAME_SHARE * (boxes[i][2:] - boxes[i][:2]).max()
+        gaps = [np.linalg.norm(keypoints[j] - points, axis=1) for j in kept if names[j] == names[i]]
+        if not gaps or (np.min(gaps, axis=0) > near).any():
+            kept.append(i)
+    return kept
 
 
 def fit_size(width: int, height: int, long_side_px: int) -> tuple[int, int]:
@@ -135,7 +153,9 @@ class OnnxDetector:
                         keypoint_scores[i, own].astype(np.float64),
                     )
                 )
-        return sorted(found, key=lambda detection: -detection.score)
+        found.sort(key=lambda detection: -detection.score)
+        boxes, names = [d.box_xyxy for d in found], [d.name for d in found]
+        return [found[i] for i in without_doubles(boxes, names, [d.keypoints for d in found])]
 
 
 def read_metadata(entries: dict[str, str], where: str) -> Exported:

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 
 from synth.coco import Category
 from synth.errors import ConfigError, DataError
+from synth.types import Array
 from train import predict
 from train.checkpoint import describe, write_snapshot
 from train.cli import main
@@ -22,6 +23,7 @@ from train.inputs import film_size, find_inputs
 from train.model import build_model
 from train.predict import Detector, Settings
 from train.predict_files import distinct, overlay_names
+from train.runtime import without_doubles
 from train.setup import object_category
 
 Maker = Callable[..., Any]
@@ -188,3 +190,27 @@ def test_a_detection_is_as_sure_as_its_box_and_its_keypoints_together(weights: P
     middle = float(np.median(every.scores))
     some = Detector.load(weights, settings=Settings(score=middle)).found(rgb)
     np.testing.assert_array_equal(some.scores, every.scores[every.scores >= middle])
+
+
+BOX = np.array([0.0, 0.0, 100.0, 40.0])
+LEFT, RIGHT = np.array([[5.0, 5.0], [5.0, 35.0]]), np.array([[95.0, 5.0], [95.0, 35.0]])
+
+
+@pytest.mark.parametrize(
+    ("points", "name", "kept"),
+    [
+        (LEFT + 3, "part", False),
+        (np.stack((LEFT[0], RIGHT[1])), "part", False),
+        (LEFT[::-1], "part", True),
+        (LEFT + np.array([0, 6]), "part", True),
+        (np.stack((LEFT[0], [50.0, 35.0])), "part", True),
+        (LEFT, "other part", True),
+    ],
+)
+def test_what_has_no_keypoint_of_its_own_is_no_further_object(points: Array, name: str, kept: bool) -> None:
+    found = without_doubles([BOX] * 3, ["part", "part", name], [LEFT, RIGHT, points])
+    assert found == ([0, 1, 2] if kept else [0, 1])
+
+
+def test_nothing_found_stays_nothing() -> None:
+    assert without_doubles([], [], []) == []
