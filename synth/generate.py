@@ -40,11 +40,11 @@ from synth.sample import sample_scene, stream
 from synth.scene_json import scene_to_json
 from synth.sensor import apply, encode_jpeg
 from synth.store import Image, Store, find_store, open_store
-from synth.threads import single_thread
 from synth.types import Labels, SceneSpec
+from synth.worker import tune_worker
 
 MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
-FORMAT = 1
+FORMAT = 2
 VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
 
 
@@ -253,7 +253,7 @@ def _start_worker(job: RenderJob) -> None:
     is the first image's error."""
     global _images
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    single_thread()
+    tune_worker()
     threading.Thread(target=_follow_parent, daemon=True).start()
     _images = cache(partial(Images, job))
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import trimesh
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
 from trimesh.visual import TextureVisuals
 
@@ -23,6 +25,8 @@ MAX_STABLE_POSES = 16
 MIN_POSE_PROBABILITY = 0.01
 MAX_CORNERS = 1024
 """Of a convex hull: a finely meshed ball has as many as vertices."""
+WELD = 1e-6
+"""Vertices nearer than this share of the mesh's size may be one."""
 FLAT = 1e-6
 """A mesh thinner than this share of its size is flat; one narrower as well is a line."""
 
@@ -103,6 +107,27 @@ def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     if mesh.is_watertight and mesh.volume < 0:
         mesh.invert()
     return mesh
+
+
+def is_closed(vertices: Array, faces: np.ndarray) -> bool:
+    """Whether the surface is closed and outside out, so that its back never shows: every edge is run along
+    once in either direction, and each piece encloses a volume. Vertices at one place count as one."""
+    span = np.ptp(vertices, axis=0).max()
+    if span == 0:
+        return False
+    _, same = trimesh.grouping.unique_rows(vertices / (span * WELD), digits=0)
+    corners = same[faces]
+    corners = corners[(corners != np.roll(corners, 1, axis=1)).all(axis=1)]
+    start, end = corners.ravel().astype(np.int64), np.roll(corners, -1, axis=1).ravel()
+    n = int(same.max()) + 1
+    there = np.sort(start * n + end)
+    if not len(there) or (np.diff(there) == 0).any() or (there != np.sort(end * n + start)).any():
+        return False
+    _, piece = connected_components(coo_array((np.ones(len(start), bool), (start, end)), shape=(n, n)))
+    places = (vertices - vertices.mean(0))[np.unique(same, return_index=True)[1]]
+    a, b, c = np.moveaxis(places[corners], 1, 0)
+    volumes = np.bincount(piece[corners[:, 0]], np.einsum("ij,ij->i", a, np.cross(b, c)))
+    return bool((volumes[np.unique(piece[corners[:, 0]])] > 0).all())
 
 
 def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
@@ -210,10 +235,11 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
     rgb = rgb / 255.0 if rgb.dtype == np.uint8 else rgb.astype(np.float64)
     roughness = getattr(material, "roughnessFactor", None)
     metallic = getattr(material, "metallicFactor", None)
+    vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
     return Part(
         name=path.stem if name == path.name else name,
-        vertices=np.asarray(mesh.vertices, dtype=np.float64) * unit_m,
-        faces=np.asarray(mesh.faces, dtype=np.int64),
+        vertices=vertices * unit_m,
+        faces=faces,
         normals=np.asarray(mesh.vertex_normals, dtype=np.float64),
         uv=np.asarray(uv, dtype=np.float64) if textured else None,
         texture=texture,
@@ -223,6 +249,7 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
         vertex_colors=vertex_colors,
         normal_texture=bumps,
         surface_texture=surface,
+        closed=is_closed(vertices, faces),
     )
 
 

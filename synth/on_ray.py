@@ -17,7 +17,7 @@ from synth.fetch import cache_folder, publish
 from synth.generate import Images, RenderJob, in_order, pool_digest
 from synth.instance import Library
 from synth.store import Image
-from synth.threads import single_thread
+from synth.worker import tune_worker
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -89,7 +89,7 @@ def _render(parcel: Parcel, index: int) -> Image:
 
 
 def _open(parcel: Parcel) -> Images:
-    single_thread()
+    tune_worker()
     job, library = ray.get(parcel["job"])
     folders = {name: _folder(pool) for name, pool in parcel["pools"].items()}
     job = replace(job, backgrounds=folders["backgrounds"], environments=folders["environments"])

@@ -50,6 +50,8 @@ PHOTO_PULL = 4.0
 """How strongly a photo's bright side draws the key light."""
 PHOTO_LUMINANCE = 0.2
 """Mean linear light of a photo as bright as most."""
+EYE_ROOM = 1.2
+"""Distractors are at least this many of their half diagonals from the camera."""
 Rng = np.random.Generator
 
 
@@ -154,7 +156,7 @@ def sample_distortion(config: SynthConfig, camera: Camera, rng: Rng) -> Camera:
 def sample_distractors(
     config: SynthConfig, asset: ObjectAsset, camera: Camera, objects: Sequence[ObjectInstance], rng: Rng
 ) -> tuple[Distractor, ...]:
-    """Unlabelled things beside, behind and (occluders) in front of the objects."""
+    """Unlabelled things beside, behind and (occluders) in front of the objects, none around the camera."""
     low, high = config.distractors.count
     eye = camera.T_world_from_camera[:3, 3]
     reach = float(np.linalg.norm(eye))
@@ -190,6 +192,8 @@ def sample_distractors(
             behind = reach * rng.uniform(1.3, 2.5)
             x, y, z = x * 1.5, y * 1.5, z * 1.5
             centre = eye + rays(camera, pixel[None])[0] * behind
+        if np.linalg.norm(centre - eye) < EYE_ROOM * math.hypot(x, y, z) / 2:
+            continue
         distractors.append(
             Distractor(
                 shape=shape,

@@ -28,7 +28,7 @@ TRAIN_MAY_IMPORT = {
     "synth.sample",
     "synth.scene_json",
     "synth.shards",
-    "synth.threads",
+    "synth.worker",
     "synth.types",
     "synth.validate",
     "synth.yaml",

@@ -29,7 +29,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from synth.errors import ConfigError, DataError, UserError
 from synth.progress import clock, track
-from synth.threads import single_thread
+from synth.worker import tune_worker
 from train.average import WeightAverage
 from train.checkpoint import (
     MODEL,
@@ -239,7 +239,7 @@ class Run:
                 images,
                 batch_sampler=sampler,
                 num_workers=data.workers,
-                worker_init_fn=single_thread,
+                worker_init_fn=tune_worker,
                 collate_fn=collate,
                 multiprocessing_context=loader_processes() if data.workers else None,
                 prefetch_factor=4 if data.workers else None,

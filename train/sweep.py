@@ -204,8 +204,9 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """A table: one line per number of photos, without and with rendered images side by side."""
     lines = [
         "| labelled photos | keypoint AP, photos alone | with rendered images | gain (95 %) "
-        "| PCK@0.05, photos alone | with rendered images |",
-        "|---|---|---|---|---|---|",
+        "| PCK@0.05, photos alone | with rendered images "
+        "| median error, photos alone | with rendered images |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for n in sorted({row["photos"] for row in rows}):
         kind = {row["synthetic"]: row for row in rows if row["photos"] == n}
@@ -215,6 +216,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             *(_with_interval(kind.get(s), "keypoint_ap") for s in (False, True)),
             f"{gain[0]:+.3f} to {gain[1]:+.3f}" if gain else "",
             *(f"{kind[s]['pck_0.05']:.3f}" if s in kind else "" for s in (False, True)),
+            *(_percent(kind[s]["median_share"]) if s in kind else "" for s in (False, True)),
         ]
         lines.append("| " + " | ".join(cells_) + " |")
     return "\n".join(lines) + "\n"
@@ -222,21 +224,22 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def print_sweep(result: dict[str, Any], console: Console) -> None:
     table = Table(title=f"{result['object']}: labelled photos, with and without rendered images")
-    for column in ("photos", "rendered", "keypoint AP", "95 %", "PCK@0.05", "PCK@0.10", "median", "found"):
-        table.add_column(column, justify="right")
+    for column in ("photos", "rendered", "keypoint AP (95 %)", "PCK@0.05", "median", "found"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in result["rows"]:
-        low, high = row["keypoint_ap_interval"]
         table.add_row(
             str(row["photos"]),
             "yes" if row["synthetic"] else "no",
-            f"{row['keypoint_ap']:.3f}",
-            f"{low:.3f} to {high:.3f}",
+            _with_interval(row, "keypoint_ap"),
             f"{row['pck_0.05']:.3f}",
-            f"{row['pck_0.10']:.3f}",
-            "-" if row["median_share"] is None else f"{100 * row['median_share']:.2f} %",
+            _percent(row["median_share"]),
             f"{100 * row['found']:.0f} %",
         )
     console.print(table)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def _with_interval(row: dict[str, Any] | None, key: str) -> str:

@@ -107,16 +107,17 @@ def body(shape: Shape) -> trimesh.Trimesh:
     seamless = trimesh.Trimesh(vertices, faces, process=False)
     seamless.merge_vertices(merge_tex=True, merge_norm=True)
     _, nearest = trimesh.proximity.ProximityQuery(seamless).vertex(vertices)
-    end, half = len(vertices), len(theta) // 2
-    lid = [[end + i, end + i + 1, end + 2 * half - i] for i in range(half)]
-    lid += [[end + i + 1, end + 2 * half - i - 1, end + 2 * half - i] for i in range(half - 1)]
-    ring = slice(end - len(theta), end)
+    n, half = len(theta), len(theta) // 2
+    lid = [[i, i + 1, 2 * half - i] for i in range(half)]
+    lid += [[i + 1, 2 * half - i - 1, 2 * half - i] for i in range(half - 1)]
+    rings, end = np.r_[len(vertices) - n : len(vertices), 0:n], len(vertices)
+    lids = [np.array(lid) + end, np.array(lid)[:, ::-1] + end + n]
     mesh = trimesh.Trimesh(
-        np.concatenate([vertices, vertices[ring]]), np.concatenate([faces, lid]), process=False
+        np.concatenate([vertices, vertices[rings]]), np.concatenate([faces, *lids]), process=False
     )
-    uv = np.concatenate([uv, uv[ring]])
+    uv = np.concatenate([uv, uv[rings]])
     mesh.vertex_normals = np.concatenate(
-        [seamless.vertex_normals[nearest], np.broadcast_to([1.0, 0.0, 0.0], (len(theta), 3))]
+        [seamless.vertex_normals[nearest], np.repeat([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]], n, axis=0)]
     )
     mesh.visual = trimesh.visual.TextureVisuals(
         uv=uv, material=material((255, 255, 255), 0.3, plain_yellow())
@@ -142,7 +143,7 @@ def turned(profile: list[tuple[float, float]], sides: int = 32) -> trimesh.Trime
             rings.append(np.column_stack([np.full_like(theta, x), r * np.cos(theta), r * np.sin(theta)]))
     n = len(theta)
     faces = np.concatenate([grid_faces(2, n) + 2 * n * i for i in range(len(profile) - 1)])
-    return trimesh.Trimesh(np.concatenate(rings), faces[:, ::-1], process=False)
+    return trimesh.Trimesh(np.concatenate(rings), faces, process=False)
 
 
 def cap(shape: Shape) -> trimesh.Trimesh:
@@ -180,12 +181,15 @@ def neck(shape: Shape) -> trimesh.Trimesh:
     shoulder = 0.98 * shape.radius
     mesh = turned(
         [
+            (start - 1, 0.0),
             (start - 1, 0.75 * shape.radius),
             (end - 0.5, 0.75 * shape.radius),
             (end - 0.35, shoulder),
             (end + 0.3, shoulder),
+            (end + 0.3, 0.0),
         ]
     )
+    mesh.update_faces(mesh.area_faces > 1e-9)
     mesh.visual = trimesh.visual.TextureVisuals(material=material((120, 118, 110), 0.4))
     return mesh
 

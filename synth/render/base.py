@@ -198,6 +198,7 @@ def distractor_part(distractor: Distractor) -> Part:
         base_color=distractor.tint,
         roughness=distractor.roughness,
         metallic=distractor.metallic,
+        closed=True,
     )
 
 

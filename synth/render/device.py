@@ -35,8 +35,8 @@ def open_context() -> moderngl.Context:
 
 
 class Geometry:
-    """A part's vertices on the device. corners: (8, 3) of its bounding box, in its frame. colored: vertices
-    have colours."""
+    """A part's vertices on the device; backs of closed parts are not drawn. corners: (8, 3) of its bounding
+    box, in its frame. colored: vertices have colours."""
 
     def __init__(self, gl: moderngl.Context, part: Part) -> None:
         uv = np.zeros((len(part.vertices), 2)) if part.uv is None else part.uv
@@ -49,12 +49,14 @@ class Geometry:
             rgba = np.pad(cv2.LUT(part.vertex_colors, ROOT_FROM_SRGB), ((0, 0), (0, 1)))
             self._content.append((gl.buffer(rgba.tobytes()), "4f1", "in_color"))
         self.colored = part.vertex_colors is not None
+        self._tests = moderngl.DEPTH_TEST | (moderngl.CULL_FACE if part.closed else moderngl.NOTHING)
         self._indices = gl.buffer(part.faces.astype("u4").tobytes())
         self._arrays: dict[int, moderngl.VertexArray] = {}
         bounds = zip(part.vertices.min(0), part.vertices.max(0), strict=True)
         self.corners = np.array(list(itertools.product(*bounds)))
 
     def draw(self, program: moderngl.Program) -> None:
+        self._gl.enable_only(self._tests)
         if program.glo not in self._arrays:
             self._arrays[program.glo] = self._gl.vertex_array(
                 program, self._content, self._indices, skip_errors=True

@@ -86,6 +86,8 @@ EVERYTHING = 1e9
 """Metres below the ground that show where there is no ground."""
 NO_KEY = Light("key", (0.0, 0.0, 1.0), 0.0, (1.0, 1.0, 1.0))
 GL_CLIP_DISTANCE0 = 0x3000
+IN_PICTURE = "cw"
+"""Winding of a face's front in the picture, which is upside down to OpenGL."""
 FRAME_BYTES = 2048
 FRAME, SHADOWS, BASE, SURFACES, MATERIALS, NORMALS, GLOSS, SURROUND = 0, 0, 1, 2, 3, 4, 5, 6
 SHADE, PENUMBRA, OCCLUSION = 7, 8, 9
@@ -336,6 +338,7 @@ class FastRenderer:
     # --- passes --------------------------------------------------------------------------------------
 
     def _cast_shadows(self, view: _View) -> None:
+        self._gl.front_face = "ccw"
         self._shadows.use()
         self._shadows.clear()
         self._draw_traces(view, view.draws, view.clip_from_world_for_key, EVERYTHING)
@@ -352,6 +355,7 @@ class FastRenderer:
 
     def _trace(self, view: _View, rect: Rect, draws: Sequence[_Draw], sunk: float) -> NDArray[np.float32]:
         """(h, w, 2) depth in metres and id of what is nearest in each pixel of the rect; 0, 0 = nothing."""
+        self._gl.front_face = IN_PICTURE
         target = self._targets.traces
         target.clear(viewport=rect)
         target.scissor = rect
@@ -361,7 +365,6 @@ class FastRenderer:
         return np.frombuffer(data, np.float32).reshape(rect[3], rect[2], 2)
 
     def _draw_traces(self, view: _View, draws: Sequence[_Draw], clip: Array, sunk: float) -> None:
-        self._gl.enable_only(moderngl.DEPTH_TEST)
         program = self._program("trace", view)
         for draw in draws:
             T = draw.T_world_from_part
@@ -376,7 +379,7 @@ class FastRenderer:
             target.clear(viewport=cells)
         target.scissor = rect
         target.use()
-        self._gl.enable_only(moderngl.DEPTH_TEST)
+        self._gl.front_face = IN_PICTURE
         for number, draw in enumerate(view.draws, start=1):
             T = draw.T_world_from_part
             colored = "COLORED" if draw.geometry.colored else ""

@@ -2,10 +2,11 @@
 
     python -m tests.bench.bench_render --images 100 --repeats 5 --backgrounds FOLDER --environments FOLDER
 
-Every measurement runs in a process of its own, on one core but for `plain, all cores` and `make render`: that
-has a worker for each. The plain loop: one OffscreenRenderer, two meshes of 5,000 faces on a plane, a
-directional light with shadows, a second pass for masks, the render pasted onto a photo, JPEG. Meshmark: the
-scene, its render, labels, sensor, JPEG, log row, files written.
+Every measurement runs in a process of its own, on one core but for `plain, all cores` and the two of `make
+render`: those have a worker for each. The plain loop: one OffscreenRenderer, two meshes of 5,000 faces on a
+plane, a directional light with shadows, a second pass for masks, the render pasted onto a photo, JPEG.
+Meshmark: the scene, its render, labels, sensor, JPEG, log row, files written; by default up to three objects
+in piles, four distractors and more lights, in `make render, plain scenes` what the loop shows.
 """
 
 import argparse
@@ -30,14 +31,22 @@ import trimesh
 
 from synth.assets import ASSETS
 from synth.background import load_rgb, photo_names
-from synth.config import RENDERERS, load_config
+from synth.config import RENDERERS, SynthConfig, load_config
 from synth.files import write_bytes
 from synth.generate import RenderJob, log_row, render_image, rendered
 from synth.render import open_renderer
-from synth.threads import single_thread
+from synth.worker import tune_worker
 
 SIZE = 640, 480
 PLAIN, PLAIN_ON_ALL = "plain", "plain, all cores"
+WHOLE, WHOLE_PLAIN = "make render", "make render, plain scenes"
+PLAIN_SCENES = {
+    "camera": {"distorted": 0.0},
+    "objects": {"count": [2, 2], "negatives": 0.0, "touching": 0.0, "piled": 0.0, "truncation": 0.0},
+    "distractors": {"count": [0, 0]},
+    "light": {"fills": [0, 0], "environment": 0.0},
+    "background": {"photo": 1.0},
+}
 WARM_UP = 200
 """Images until nearly all photos, surfaces and environment maps were decoded once."""
 
@@ -93,9 +102,11 @@ def whole_path(backend: str, object_: str, photos: Path | None, maps: Path | Non
     return image
 
 
-def whole_command(object_: str, photos: Path | None, maps: Path | None) -> Callable[[int], None]:
+def whole_command(
+    config: SynthConfig, object_: str, photos: Path | None, maps: Path | None
+) -> Callable[[int], None]:
     """What `make render` does for the next image: taken from the workers and written."""
-    job = RenderJob(object_, load_config("default"), photos, 0, environments=maps)
+    job = RenderJob(object_, config, photos, 0, environments=maps)
     images = rendered(job, job.library(), range(10**6), 0, "processes")
     out = Path(tempfile.mkdtemp())
 
@@ -125,9 +136,10 @@ def measure(
     """Images per second of each repeat, after a round that fills the caches."""
     kind, _, backend = what.partition(" ")
     if what != PLAIN_ON_ALL:
-        single_thread()
-    if kind == "make":
-        image = whole_command(object_, photos, maps)
+        tune_worker()
+    if what in (WHOLE, WHOLE_PLAIN):
+        config = load_config("default") if what == WHOLE else SynthConfig.model_validate(PLAIN_SCENES)
+        image = whole_command(config, object_, photos, maps)
     elif what in (PLAIN, PLAIN_ON_ALL):
         image = plain_pyrender(object_, photos)
     else:
@@ -152,9 +164,9 @@ def main() -> None:
     parser.add_argument("--environments", type=Path)
     chosen = parser.parse_args()
     rows = [PLAIN, *(f"{kind} {backend}" for kind in ("render", "generate") for backend in RENDERERS)]
-    rows += [PLAIN_ON_ALL, "make render"]
+    rows += [PLAIN_ON_ALL, WHOLE, WHOLE_PLAIN]
     print(f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, {chosen.repeats} repeats, {chosen.object}")
-    print(f"{'':20} {'images/s':>9} {'ms':>7} {'least':>7} {'most':>7} {'x plain':>8}")
+    print(f"{'':25} {'images/s':>9} {'ms':>7} {'least':>7} {'most':>7} {'x plain':>8}")
     base = 0.0
     for row in rows:
         os.environ["LP_NUM_THREADS"] = str(os.cpu_count()) if row == PLAIN_ON_ALL else "1"
@@ -171,7 +183,7 @@ def main() -> None:
         middle = statistics.median(rates)
         base = base or middle
         ms = 1000 / middle
-        print(f"{row:20} {middle:9.1f} {ms:7.1f} {min(rates):7.1f} {max(rates):7.1f} {middle / base:8.1f}")
+        print(f"{row:25} {middle:9.1f} {ms:7.1f} {min(rates):7.1f} {max(rates):7.1f} {middle / base:8.1f}")
         sys.stdout.flush()
 
 

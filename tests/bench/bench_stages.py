@@ -30,8 +30,8 @@ from synth.lens import take
 from synth.render import open_renderer
 from synth.sample import sample_scene, stream
 from synth.sensor import apply, encode_jpeg
-from synth.threads import single_thread
 from synth.types import RenderResult
+from synth.worker import tune_worker
 
 WARM_UP = 200
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--backgrounds", type=Path, required=True)
     parser.add_argument("--environments", type=Path)
     chosen = parser.parse_args()
-    single_thread()
+    tune_worker()
     job = RenderJob(
         str(ASSETS / chosen.object),
         load_config("default"),

@@ -131,7 +131,7 @@ def test_an_open_mesh_shows_its_inside(box_library: Library, box_scene: Scenes, 
     box = box_library.objects[0]
     (part,) = box.meshes[0]
     towards_camera = part.vertices[part.faces].mean(1) @ [0.0, -1.0, 0.0] > 0.04
-    opened = replace(part, faces=part.faces[~towards_camera])
+    opened = replace(part, faces=part.faces[~towards_camera], closed=False)
     assert len(opened.faces) < len(part.faces)
     library = Library((replace(box, meshes=((opened,),)),))
     results = []
@@ -203,3 +203,23 @@ def test_edges_are_smooth(box_scene: Scenes, fast: Renderer) -> None:
     whole = np.abs(result.rgb.astype(int) - empty).sum(2)
     partly = (whole[edge] > 10) & (whole[edge] < 0.8 * np.median(whole[result.instance_id > 0]))
     assert partly.mean() > 0.2
+
+
+@pytest.mark.parametrize("name", ["glue_tube", "sailboat", "chessboard"])
+def test_backs_of_closed_parts_are_not_missed(name: str) -> None:
+    asset = load_object(str(ASSETS / name))
+    whole = replace(asset, meshes=tuple(tuple(replace(p, closed=False) for p in m) for m in asset.meshes))
+    assert any(part.closed for part in asset.meshes[0])
+    results = []
+    for each in (asset, whole):
+        renderer = open_renderer(Library((each,)))
+        results.append(
+            [renderer.render(sample_scene(SynthConfig(), Library((each,)), 5, i)) for i in range(12)]
+        )
+        renderer.close()
+    for fronts, both in zip(*results, strict=True):
+        np.testing.assert_array_equal(fronts.instance_id, both.instance_id)
+        np.testing.assert_array_equal(fronts.unoccluded_px, both.unoccluded_px)
+        np.testing.assert_allclose(fronts.depth_m, both.depth_m, rtol=1e-3)
+        other = np.abs(fronts.rgb.astype(int) - both.rgb).max(axis=2) > 3
+        assert other.mean() < 1e-3

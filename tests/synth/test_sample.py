@@ -184,3 +184,13 @@ def test_the_key_light_comes_from_a_photos_bright_side(box_library: Library, tmp
         assert key.color[0] == 1.0 > key.color[2]
     assert len(to_the_right) >= 3
     assert all(to_the_right)
+
+
+def test_the_camera_is_inside_no_distractor(box_library: Library) -> None:
+    config = SynthConfig.model_validate({"distractors": {"count": [4, 4], "size": [1.0, 8.0]}})
+    for index in range(SCENES):
+        scene = sample_scene(config, box_library, 4, index)
+        eye = scene.camera.T_world_from_camera[:3, 3]
+        for distractor in scene.distractors:
+            half = np.linalg.norm(distractor.size_m) / 2
+            assert np.linalg.norm(distractor.T_world_from_object[:3, 3] - eye) > half
