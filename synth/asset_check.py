@@ -97,6 +97,7 @@ def _try_unit(asset: ObjectAsset, spec: ObjectSpec) -> str:
 def check_keypoints(asset: ObjectAsset) -> list[Finding]:
     """Each keypoint inside the mesh or near its surface, no two at the same place."""
     findings = []
+    rings = {ring.keypoint: ring.radius_m for ring in asset.rings}
     worst = asset.keypoint_depth_m.argmax(axis=0)
     for k, name in enumerate(asset.schema.names):
         distance = float(asset.keypoint_depth_m[worst[k], k])
@@ -105,6 +106,10 @@ def check_keypoints(asset: ObjectAsset) -> list[Finding]:
         where = f"{distance * 1000:.3g} mm {'inside' if inside else 'outside'} the surface"
         if share < 1e-4:
             where = "on the surface"
+        if k in rings:
+            where += f", labelled {rings[k] * 1000:.3g} mm towards the camera"
+        elif inside and share > KEYPOINT_TOLERANCE:
+            where += "; if people click the round part they see, give it `at`, `axis` and `radius`"
         level = "info"
         if not inside and share > KEYPOINT_TOLERANCE:
             level = "error" if share > FAR_FROM_SURFACE else "warning"
@@ -276,7 +281,7 @@ def check_meshes(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
     ]
     for file, parts, poses in zip(spec.mesh_files, asset.meshes, asset.stable_poses, strict=True):
         faces = sum(len(p.faces) for p in parts)
-        open_parts = sorted(p.name for p in parts if not _watertight(p))
+        open_parts = sorted(p.name for p in parts if not p.closed)
         sealed = (
             f"not watertight: {', '.join(open_parts)} (drawn from both sides)" if open_parts else "watertight"
         )
@@ -294,13 +299,6 @@ def check_meshes(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
         if twice:
             findings.append(Finding("warning", file, f"several parts are called {', '.join(twice)}"))
     return findings
-
-
-def _watertight(part: Part) -> bool:
-    mesh = trimesh.Trimesh(part.vertices, part.faces, process=False)
-    mesh.merge_vertices(merge_tex=True, merge_norm=True)
-    mesh.update_faces(mesh.nondegenerate_faces())
-    return bool(mesh.is_watertight)
 
 
 def _axis_text(axis: Array) -> str:

@@ -95,7 +95,17 @@ def test_keypoint_far_from_the_surface_is_an_error_with_its_distance(folder: Pat
 def test_keypoint_deep_inside_is_a_note(folder: Path) -> None:
     edit(folder, "top: [0, 0, 40]", "top: [0, 0, 10]")
     finding = of(check_object(folder), "keypoints.top")
-    assert (finding.level, finding.message) == ("info", "30 mm inside the surface")
+    assert finding.level == "info"
+    assert finding.message.startswith("30 mm inside the surface; if people click")
+
+
+def test_keypoint_on_a_round_part_says_how_far_it_moves(folder: Path) -> None:
+    edit(folder, "top: [0, 0, 40]", "top: {at: [0, 0, 10], axis: [1, 0, 0], radius: 20}")
+    finding = of(check_object(folder), "keypoints.top")
+    assert (finding.level, finding.message) == (
+        "info",
+        "30 mm inside the surface, labelled 20 mm towards the camera",
+    )
 
 
 def test_two_keypoints_at_one_place_are_noticed(folder: Path) -> None:
