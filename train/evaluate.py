@@ -138,9 +138,12 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     if result["by_object"]:
         console.print(_by_object(result["by_object"]))
 
-    each = Table(caption="bias: mean error along, across the object; right, down the picture: % of its side")
-    for column in ("keypoint", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "bias", "in picture"):
-        each.add_column(column, justify="left" if column == "keypoint" else "right")
+    each = Table(
+        caption="median, p90: px; bias: mean error in % of the object's side, along and across it, and "
+        "in the picture to the right and down"
+    )
+    for column in ("keypoint", "PCK@0.05", "PCK@0.10", "median", "p90", "bias", "in picture"):
+        each.add_column(column, justify="left" if column == "keypoint" else "right", no_wrap=True)
     each.add_row("all", *_row(result), "", "")
     for name, row in result["per_keypoint"].items():
         biases = (percents(row["bias"][which]) for which in ("share", "picture_share"))

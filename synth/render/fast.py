@@ -451,7 +451,7 @@ class FastRenderer:
 
     def _program(self, name: str, view: _View, *flags: str) -> moderngl.Program:
         """The program of shaders name.vert and name.frag, compiled with what `flags` name."""
-        fills = max(1, len(view.fills()))
+        fills = len(view.fills())
         variant: tuple[str | int, ...] = (name, fills, *flags)
         if variant not in self._programs:
             constants = {"FILLS": fills, "COLUMNS": CELLS[0], "ROWS": CELLS[1]}

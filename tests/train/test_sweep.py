@@ -129,15 +129,17 @@ def test_table_puts_both_kinds_side_by_side() -> None:
         "keypoint_ap": 0.5,
         "keypoint_ap_interval": [0.4, 0.6],
         "pck_0.05": 0.7,
+        "median_share": 0.0123,
     }
     rows = [
         {**row, "synthetic": True, "keypoint_ap": 0.9, "gain_interval": [0.3, 0.5]},
         {**row, "synthetic": False},
-        {**row, "photos": 0, "synthetic": True},
+        {**row, "photos": 0, "synthetic": True, "median_share": None},
     ]
     lines = markdown(rows).splitlines()
-    assert lines[2] == "| 0 |  | 0.500 (0.400 to 0.600) |  |  | 0.700 |"
+    assert lines[2] == "| 0 |  | 0.500 (0.400 to 0.600) |  |  | 0.700 |  | - |"
     assert lines[3].startswith("| 5 | 0.500 (0.400 to 0.600) | 0.900 (0.400 to 0.600) | +0.300 to +0.500 |")
+    assert lines[3].endswith("| 0.700 | 0.700 | 1.23 % | 1.23 % |")
 
 
 def test_sweep_from_the_command_line(sources: Sources, tiny_config: TrainConfig, tmp_path: Path) -> None:

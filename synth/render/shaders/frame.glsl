@@ -13,8 +13,8 @@ layout(std140) uniform Frame {
     vec2 things_at;          // the middle of the square on the ground in which `occlusion` is known
     float things_reach;      // half its side
     float things_height;
-    vec4 fill_position[FILLS];
-    vec4 fill_radiance[FILLS];
+    vec4 fill_position[max(FILLS, 1)];
+    vec4 fill_radiance[max(FILLS, 1)];
 };
 
 const float PI = 3.141592653589793;
