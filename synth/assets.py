@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import AssetError
 from synth.mesh_files import MAX_FILE_BYTES
@@ -31,6 +31,15 @@ from synth.yaml import describe, read_yaml
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 Vec3 = tuple[float, float, float]
+
+
+def _with_length(v: Vec3) -> Vec3:
+    if not any(v):
+        raise ValueError("has length 0, expected a direction")
+    return v
+
+
+Axis = Annotated[Vec3, AfterValidator(_with_length)]
 Range = Annotated[tuple[float, float], Field(description="low, high")]
 
 
@@ -40,11 +49,11 @@ class _Strict(BaseModel):
 
 class PlacementSpec(_Strict):
     mode: Literal["resting", "upright", "free"] = "resting"
-    up: Vec3 = (0.0, 0.0, 1.0)
+    up: Axis = (0.0, 0.0, 1.0)
     plane_at: float | None = None
-    tilt_axis: Vec3 = (1.0, 0.0, 0.0)
+    tilt_axis: Axis = (1.0, 0.0, 0.0)
     tilt_deg: Range = (0.0, 0.0)
-    facing_axis: Vec3 = (0.0, 0.0, 1.0)
+    facing_axis: Axis = (0.0, 0.0, 1.0)
     facing_max_deg: Annotated[float, Field(gt=0, le=180)] = 180.0
     roll_deg: Range = (-180.0, 180.0)
     elevation_deg: Range = (20.0, 90.0)
@@ -62,7 +71,7 @@ class MaterialSpec(_Strict):
 class JointSpec(_Strict):
     parts: list[str]
     keypoints: list[str] = []
-    axis: Vec3
+    axis: Axis
     origin: Vec3 = (0.0, 0.0, 0.0)
     range_deg: Range
 
@@ -74,7 +83,7 @@ class ScaleSpec(_Strict):
 
 
 class SymmetrySpec(_Strict):
-    axis: Vec3
+    axis: Axis
     origin: Vec3 = (0.0, 0.0, 0.0)
     order: int = Field(ge=0)
 
@@ -83,7 +92,7 @@ class RingSpec(_Strict):
     """The point nearest to the camera of the circle of `radius` about `axis` through `at`."""
 
     at: Vec3
-    axis: Vec3
+    axis: Axis
     radius: float = Field(gt=0)
 
 
@@ -292,6 +301,4 @@ def _radians(degrees: tuple[float, float]) -> tuple[float, float]:
 
 def _unit(v: Vec3) -> Vec3:
     length = math.hypot(*v)
-    if length == 0:
-        raise AssetError(f"axis {v} has length 0")
     return v[0] / length, v[1] / length, v[2] / length
