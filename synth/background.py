@@ -63,13 +63,16 @@ def load_photo(path: Path) -> Image:
 def crop_photo(
     photo: NDArray[Any], crop: tuple[float, float, float, float], flip: bool, width_px: int, height_px: int
 ) -> NDArray[Any]:
-    """The crop (shares of the photo's size), narrowed to the image's shape and resized to it."""
+    """The crop (shares of the photo's size), narrowed to the image's shape and resized to it.
+
+    Interpolated as long as that leaves no pixel of the photo out, else averaged, which takes thrice as long.
+    """
     h, w = photo.shape[:2]
     x0, y0 = int(crop[0] * w), int(crop[1] * h)
     cw, ch = max(8, int(crop[2] * w)), max(8, int(crop[3] * h))
     scale = min(cw / width_px, ch / height_px)
     part = photo[y0 : y0 + max(4, int(height_px * scale)), x0 : x0 + max(4, int(width_px * scale))]
-    shrink = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    shrink = cv2.INTER_AREA if scale > 2 else cv2.INTER_LINEAR
     picture = cv2.resize(part, (width_px, height_px), interpolation=shrink)
     return np.asarray(cv2.flip(picture, 1) if flip else picture)
 

@@ -11,9 +11,9 @@ TOUCHING = 1e-6
 """Hulls nearer than this share of their size meet."""
 
 
-def gap(one: Array, other: Array) -> tuple[Array, Array] | None:
-    """The point of the hull of `one` (N, 3) nearest to the hull of `other` (M, 3), and the unit vector from
-    there to it; None where they meet.
+def gap(one: Array, other: Array) -> tuple[Array, Array, float] | None:
+    """The point of the hull of `one` (N, 3) nearest to the hull of `other` (M, 3), the unit vector from there
+    to it and the distance; None where they meet.
 
     The points' shares in the nearest pair are a least-squares problem whose unknowns are not negative.
     """
@@ -27,4 +27,4 @@ def gap(one: Array, other: Array) -> tuple[Array, Array] | None:
     place = shares[:n] @ one / shares[:n].sum()
     way = shares[n:] @ other / shares[n:].sum() - place
     distance = float(np.linalg.norm(way))
-    return None if distance < TOUCHING * size else (place, way / distance)
+    return None if distance < TOUCHING * size else (place, way / distance, distance)

@@ -44,7 +44,7 @@ from synth.types import Labels, SceneSpec
 from synth.worker import tune_worker
 
 MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
-FORMAT = 2
+FORMAT = 3
 VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
 
 

@@ -102,7 +102,8 @@ def project(camera: Camera, points_world: Array) -> tuple[Array, Array]:
     Points with depth <= 0 have no image; their uv are not meaningful. Points beyond what the lens can image
     lie FAR_AWAY.
     """
-    points = apply(inverse(camera.T_world_from_camera), points_world)
+    pose = camera.T_world_from_camera
+    points = (points_world - pose[:3, 3]) @ pose[:3, :3]
     depth = points[:, 2]
     safe = np.where(np.abs(depth) < 1e-12, 1e-12, depth)
     if camera.distortion is None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
@@ -30,7 +31,7 @@ def make_labels(scene: SceneSpec, library: Library, result: RenderResult) -> Lab
     rows = []
     for n, instance in enumerate(scene.objects):
         mask = result.instance_id == n + 1
-        area = int(mask.sum())
+        area = int(np.count_nonzero(mask))
         if area == 0:
             continue
         asset = library[instance.asset]
@@ -80,12 +81,12 @@ def label_keypoints(
 
 def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """(H, W) bool -> COCO compressed run-length encoding."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    rle = coco_mask.encode(cv2.transpose(mask.view(np.uint8)).T)
     return {"size": [int(s) for s in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def _box(mask: NDArray[np.bool_], keypoints: Array) -> Array:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    corners = [[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]]
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    corners = [[x, y], [x + width, y + height]]
     points = np.concatenate([corners, keypoints[keypoints[:, 2] > 0, :2]])
     return np.concatenate([points.min(0), points.max(0)])

@@ -99,7 +99,8 @@ def _on_top(body: Array, weight: Array, below: Array, level: float, rng: Rng) ->
 
 def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -> Array | None:
     """The motion that leans the standing `body` (H, 3) against `below`: it turns about an edge that stays on
-    the ground until it is clear. None unless its weight lies between that edge and the contact."""
+    the ground until it is clear by less than `level` (Newton's method, halving where that oversteps). None
+    unless its weight lies between that edge and the contact."""
     foot = footprint(body[body[:, 2] < body[:, 2].min() + level])
     ends = np.roll(foot, -1, axis=0) - foot
     lengths = np.linalg.norm(ends, axis=1)
@@ -120,15 +121,20 @@ def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -
     if contact is None or gap(below, _turned(body, along, low) + spot):
         return None
     for _ in range(STEPS):
-        middle = (low + high) / 2
-        clear = gap(below, _turned(body, along, middle) + spot)
+        point, normal, distance = contact
+        if distance < level:
+            break
+        speed = float(np.cross(along, point + distance * normal - spot) @ normal)
+        angle = high - (distance - level / 2) / speed if speed > 0 else low
+        angle = angle if angle > low else (low + high) / 2
+        clear = gap(below, _turned(body, along, angle) + spot)
         if clear:
-            high, contact = middle, clear
+            high, contact = angle, clear
         else:
-            low = middle
+            low = angle
     if (_turned(body, along, high) + spot)[:, 2].min() < -level:
         return None
-    point, normal = contact
+    point, normal, _ = contact
     start, end = spot[:2], spot[:2] + lengths[edge] * along[:2]
     centre = (_turned(weight, along, high) + spot)[:2]
     if normal[2] < LEAST_LIFT or not _in_triangle(centre, start, end, point[:2]):

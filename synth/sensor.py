@@ -102,13 +102,9 @@ def _noise_field(height_px: int, width_px: int) -> Linear:
 
 
 def _noise(rng: np.random.Generator, height_px: int, width_px: int) -> Linear:
-    """(H, W, 3) of deviation 1, cut from a fixed field at a random place, mirrored, its channels turned."""
+    """(H, W, 3) of deviation 1, cut from a fixed field at a random place."""
     y, x = rng.integers(0, NOISE_MARGIN_PX + 1, 2)
-    cut = _noise_field(height_px, width_px)[y : y + height_px, x : x + width_px]
-    down, across = rng.integers(0, 2, 2)
-    if not (down and across):
-        cut = np.asarray(cv2.flip(cut, int(down) if down or across else -1), np.float32)
-    return cut if rng.integers(0, 2) else np.asarray(cv2.cvtColor(cut, cv2.COLOR_RGB2BGR), np.float32)
+    return _noise_field(height_px, width_px)[y : y + height_px, x : x + width_px]
 
 
 def fringed(light: Linear, share: float) -> Linear:

@@ -223,17 +223,23 @@ def _times(a: Rgb, b: Rgb) -> Rgb:
     return a[0] * b[0], a[1] * b[1], a[2] * b[2]
 
 
-def may_be_hidden(scene: SceneSpec, library: Library, n: int) -> bool:
-    """Whether anything in the scene could hide a part of object n: the ground it sinks into, or a thing
+def may_be_hidden(scene: SceneSpec, library: Library) -> tuple[bool, ...]:
+    """Per object, whether anything in the scene could hide a part of it: the ground it sinks into, or a thing
     whose outline's box meets its own."""
-    if library[scene.objects[n].asset].placement.plane_at_m is not None:
-        return True
     boxes = [outline(scene.camera, hull_world(library[o.asset], o)) for o in scene.objects]
     boxes += [outline(scene.camera, apply(d.T_world_from_object, _corners(d))) for d in scene.distractors]
-    box = boxes.pop(n)
-    return box is None or any(
-        other is None or ((other[:2] < box[2:]) & (other[2:] > box[:2])).all() for other in boxes
+    return tuple(
+        library[instance.asset].placement.plane_at_m is not None
+        or any(_meet(boxes[n], other) for m, other in enumerate(boxes) if m != n)
+        for n, instance in enumerate(scene.objects)
     )
+
+
+def _meet(one: Array | None, other: Array | None) -> bool:
+    """Whether two boxes x0, y0, x1, y1 overlap; None is somewhere."""
+    if one is None or other is None:
+        return True
+    return bool(((one[:2] < other[2:]) & (other[:2] < one[2:])).all())
 
 
 def clip_planes(scene: SceneSpec, diameter_m: float) -> tuple[float, float]:

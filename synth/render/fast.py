@@ -6,7 +6,6 @@ pixel shows. Only the last touches more than the region of things. Meshes, textu
 stay resident.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -49,11 +48,12 @@ from synth.render.projection import (
     background_depth,
     bounds,
     cell_rects,
+    cells_showing,
     clip_from_world,
     clip_from_world_for_light,
     grid,
+    ground_grid,
     ray_from_pixel,
-    shadow_on_ground,
     touched_cells,
     union,
 )
@@ -64,6 +64,7 @@ from synth.render.shade import (
     hulls,
     occlusion,
     plane_depth,
+    shaded_places,
     soft_shadow,
 )
 from synth.types import Array, Light, Look, ObjectInstance, Part, RenderResult, SceneSpec
@@ -138,20 +139,14 @@ class _View:
     def fills(self) -> list[Light]:
         return [light for light in self.scene.lights if light is not self.key]
 
-    def darkened(self) -> Iterator[Array]:
-        """Points on the ground; their hulls hold what each thing darkens."""
-        towards, up = np.array(self.key.direction), np.array([0.0, 0.0, 1.0])
-        for draw in self.draws:
-            corners = draw.corners_world
-            far = max(0.0, float(corners[:, 2].max())) / max(towards[2], 0.05)
-            penumbra = 1.5 * math.tan(self.key.radius) * far
-            shadow = shadow_on_ground(corners, towards, penumbra + 8 * 2 * self.radius / SHADOW_MAP_PX)
-            around = shadow_on_ground(corners, up, self.occlusion[1] if self.occlusion else 0.0)
-            yield np.concatenate([shadow, around])
-
     def texture_from_world_for_key(self) -> Array:
         from_clip = np.array([[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0, 0, 1]])
         return np.asarray(from_clip @ self.clip_from_world_for_key)
+
+    def occlusion_from_world(self) -> Array:
+        """(2, 4) places in `occlusion`, from 0 to 1."""
+        scale = 1 / (2 * OCCLUSION_REACH * self.radius)
+        return np.column_stack([scale * np.eye(2, 3), 0.5 - scale * self.centre[:2]])
 
 
 class FastRenderer:
@@ -219,25 +214,23 @@ class FastRenderer:
         instance_id = np.zeros(depth_m.shape, np.int32)
         alone = np.zeros(len(scene.objects), np.int64)
         rect = union(bounds(scene.camera, d.corners_world) for d in view.draws)
-        if view.draws:
-            self._cast_shadows(view)
+        darkened = self._cast_shadows(view)
         things = touched_cells(scene.camera, (d.corners_world for d in view.draws if rect is not None), CELLS)
         if rect is not None:
             x, y, w, h = rect
             window = np.s_[y : y + h, x : x + w]
             trace = self._trace(view, rect, view.draws, view.sunk)
             np.copyto(depth_m[window], trace[:, :, 0], where=trace[:, :, 0] > 0)
-            instance_id[window] = trace[:, :, 1]
-            for n in range(len(scene.objects)):
-                alone[n] = self._unoccluded(view, n, instance_id[window])
+            ids = instance_id[window]
+            ids[:] = trace[:, :, 1]
+            for n, hidden in enumerate(may_be_hidden(scene, self._library)):
+                alone[n] = self._unoccluded(view, n) if hidden else np.count_nonzero(ids == n + 1)
             self._lay_surfaces(view, rect, things)
-        rgb = self._compose(view, things)
+        rgb = self._compose(view, things, darkened & ~things)
         return RenderResult(rgb, depth_m, instance_id, alone)
 
-    def _unoccluded(self, view: _View, n: int, instance_id: NDArray[np.int32]) -> int:
+    def _unoccluded(self, view: _View, n: int) -> int:
         """Pixels object n covers when it is drawn alone."""
-        if not may_be_hidden(view.scene, self._library, n):
-            return int(np.count_nonzero(instance_id == n + 1))
         own = [d for d in view.draws if d.id == n + 1]
         rect = union(bounds(view.scene.camera, d.corners_world) for d in own)
         return 0 if rect is None else int(np.count_nonzero(self._trace(view, rect, own, EVERYTHING)[:, :, 1]))
@@ -337,13 +330,17 @@ class FastRenderer:
 
     # --- passes --------------------------------------------------------------------------------------
 
-    def _cast_shadows(self, view: _View) -> None:
+    def _cast_shadows(self, view: _View) -> NDArray[np.bool_]:
+        """Draws the shadow map and what darkens the ground; the cells in which that shows."""
+        darkened = np.zeros(CELLS[0] * CELLS[1], np.bool_)
+        if not view.draws:
+            return darkened
         self._gl.front_face = "ccw"
         self._shadows.use()
         self._shadows.clear()
         self._draw_traces(view, view.draws, view.clip_from_world_for_key, EVERYTHING)
         if not view.occlusion:
-            return
+            return darkened
         data = self._shadows.read(attachment=-1, components=1, dtype="f4")
         depth = np.frombuffer(data, np.float32).reshape(SHADOW_MAP_PX, SHADOW_MAP_PX)
         ground = plane_depth(view.texture_from_world_for_key())
@@ -352,6 +349,11 @@ class FastRenderer:
             self._shade.write(shade.tobytes(), level=level)
         self._penumbra.write(penumbra.tobytes())
         self._occlusion.write(view.occlusion[0].tobytes())
+        places = ground_grid(view.scene.camera, BACKDROP_REACH * reach(view.scene), CELLS)
+        shaded = shaded_places(levels, penumbra)
+        return cells_showing(places, view.texture_from_world_for_key()[:2], shaded) | cells_showing(
+            places, view.occlusion_from_world(), view.occlusion[0] > 0
+        )
 
     def _trace(self, view: _View, rect: Rect, draws: Sequence[_Draw], sunk: float) -> NDArray[np.float32]:
         """(h, w, 2) depth in metres and id of what is nearest in each pixel of the rect; 0, 0 = nothing."""
@@ -396,8 +398,11 @@ class FastRenderer:
             )
             draw.geometry.draw(program)
 
-    def _compose(self, view: _View, things: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """(H, W, 3) sRGB: the background and, in the cells `things`, what is laid before it."""
+    def _compose(
+        self, view: _View, things: NDArray[np.bool_], shadows: NDArray[np.bool_]
+    ) -> NDArray[np.uint8]:
+        """(H, W, 3) sRGB: the background, darkened in the cells `shadows`; in the cells `things` also what is
+        laid before it."""
         background, targets = view.scene.background, self._targets
         is_photo = background.kind == "photo"
         texture = targets.photo if is_photo else self._surface(background.kind, background.seed)
@@ -405,8 +410,6 @@ class FastRenderer:
         targets.samples.use(SURFACES)
         flags = "PHOTO" if is_photo else "", "LIT" if background.on_plane else ""
         self._gl.enable_only(moderngl.NOTHING)
-        shade = view.darkened() if background.on_plane else ()
-        shadows = touched_cells(view.scene.camera, shade, CELLS) & ~things
         targets.image.use()
         self._fill(view, ~things & ~shadows, *flags)
         self._fill(view, shadows, *flags, "SHADOW")

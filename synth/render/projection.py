@@ -97,15 +97,6 @@ def cell_rects(touched: NDArray[np.bool_], cells: tuple[int, int], size: tuple[i
     return rects
 
 
-def shadow_on_ground(points_world: Array, towards: Array, margin: float) -> Array:
-    """(4 N, 3) points on the ground; their hull holds the shadow of that of points (N, 3), and `margin`."""
-    drop = np.maximum(points_world[:, 2], 0.0) / max(towards[2], 0.05)
-    flat = points_world - towards * drop[:, None]
-    flat[:, 2] = 0.0
-    sides = margin * np.array([[-1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 1.0, 0.0]])
-    return np.asarray((flat[:, None] + sides).reshape(-1, 3))
-
-
 def touched_cells(camera: Camera, hulls_world: Iterable[Array], cells: tuple[int, int]) -> NDArray[np.bool_]:
     """(rows * columns,) cells of a grid over the image that the convex hulls of points (N, 3) may touch."""
     columns, rows = cells
@@ -119,6 +110,34 @@ def touched_cells(camera: Camera, hulls_world: Iterable[Array], cells: tuple[int
         cv2.fillConvexPoly(fine, cv2.convexHull(corners), 1)
     fine = np.asarray(cv2.dilate(fine, np.ones((3, 3), np.uint8)), np.uint8)
     return np.asarray(fine.reshape(rows, FINE, columns, FINE).max((1, 3)).ravel() > 0)
+
+
+def ground_grid(camera: Camera, far: float, cells: tuple[int, int]) -> Array:
+    """(rows + 1, columns + 1, 3) places on the ground, at most `far` metres away, that the corners of a grid
+    over the image show."""
+    columns, rows = cells
+    across, down = np.linspace(0, camera.width_px, columns + 1), np.linspace(0, camera.height_px, rows + 1)
+    x, y = np.meshgrid(across, down)
+    pixels = np.stack([x, y, np.ones_like(x)], axis=-1)
+    rays = pixels @ ray_from_pixel(camera).T
+    eye = camera.T_world_from_camera[:3, 3]
+    lengths = np.minimum(far / np.linalg.norm(rays, axis=-1), -eye[2] / np.minimum(rays[..., 2], -1e-9))
+    return np.asarray(eye + rays * lengths[..., None])
+
+
+def cells_showing(places: Array, map_from_world: Array, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(rows * columns,) cells of a ground_grid in which something of a map of the ground may show.
+
+    map_from_world: (2, 4), onto places from 0 to 1 in the map; mask: (n, n) its texels.
+    """
+    n = len(mask)
+    at = (places @ map_from_world[:, :3].T + map_from_world[:, 3]) * n
+    corners = np.stack([at[:-1, :-1], at[:-1, 1:], at[1:, :-1], at[1:, 1:]])
+    low = np.clip(np.floor(corners.min(0)) - 1, 0, n).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 1, 0, n).astype(int)
+    (x0, y0), (x1, y1) = low.T, high.T
+    count = cv2.integral(mask.view(np.uint8))
+    return np.asarray(count[y1, x1] - count[y0, x1] - count[y1, x0] + count[y0, x0] > 0).T.ravel()
 
 
 def grid(columns: int, rows: int) -> NDArray[np.uint32]:

@@ -162,10 +162,8 @@ class PyrenderRenderer:
         rgb, _ = self._gl.render(stage, flags)
         instance_id, depth = self._segment(stage, nodes)
         alone = [
-            self._unoccluded(stage, nodes, n)
-            if may_be_hidden(scene, self._library, n)
-            else int((instance_id == n + 1).sum())
-            for n in range(len(scene.objects))
+            self._unoccluded(stage, nodes, n) if hidden else int((instance_id == n + 1).sum())
+            for n, hidden in enumerate(may_be_hidden(scene, self._library))
         ]
         depth_m = np.where(depth > 0, depth, np.inf).astype(np.float32)
         self._free(stage)

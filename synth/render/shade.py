@@ -47,6 +47,15 @@ def soft_shadow(depth: NDArray[np.float32], ground: Array, radius: float) -> tup
     return levels, np.minimum(level, 255).astype(np.uint8)
 
 
+def shaded_places(levels: list[Shades], penumbra: Shades) -> NDArray[np.bool_]:
+    """(PENUMBRA_PX, PENUMBRA_PX) of what soft_shadow gives, where any light is kept away."""
+    softest = -(-int(penumbra.max()) * (SHADE_LEVELS - 1) // 255)
+    sharp = next(n for n, level in enumerate(levels) if len(level) == PENUMBRA_PX)
+    soft = cv2.dilate(levels[max(sharp, softest)], np.ones((3, 3), np.uint8))
+    soft = cv2.resize(soft, (PENUMBRA_PX, PENUMBRA_PX), interpolation=cv2.INTER_NEAREST)
+    return (levels[sharp] > 0) | (np.asarray(soft) > 0)
+
+
 def plane_depth(texture_from_world: Array) -> Array:
     """(3,) coefficients of the depth of the ground z = 0 by place (x, y, 1) in a parallel projection."""
     T = texture_from_world[:3, [0, 1, 3]]

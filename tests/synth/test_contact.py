@@ -54,8 +54,9 @@ def test_gap_points_from_one_hull_to_the_other() -> None:
         else:
             assert contact is not None
             seen += 1
-            point, normal = contact
+            point, normal, apart = contact
             distance = nearest(one, other)
+            assert apart == pytest.approx(distance, rel=1e-3, abs=1e-4)
             assert (other @ normal).min() - (one @ normal).max() == pytest.approx(
                 distance, rel=1e-3, abs=1e-4
             )

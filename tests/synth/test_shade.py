@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from synth.instance import Library
 from synth.render import Renderer, open_renderer
-from synth.render.projection import clip_from_world_for_light
+from synth.render import fast as fast_module
+from synth.render.fast import CELLS
+from synth.render.projection import cells_showing, clip_from_world_for_light
 from synth.render.shade import (
     OCCLUSION_PX,
     SHADE_LEVELS,
@@ -115,6 +118,25 @@ def test_the_ground_is_darker_where_a_thing_touches_it(fast: Renderer, ground_sc
     near, far = dark[below + 2 : below + 5, columns].mean(), dark[below + 50 : below + 55, columns].mean()
     assert near > 25
     assert far < 5
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.05, 0.3])
+def test_all_that_is_darkened_lies_in_the_cells_that_are_shaded(
+    fast: Renderer, ground_scene: Scenes, radius: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[np.ndarray] = []
+
+    def recorded(*args: Any) -> np.ndarray:
+        found.append(cells_showing(*args))
+        return found[-1]
+
+    scene = ground_scene(radius)
+    monkeypatch.setattr(fast_module, "cells_showing", recorded)
+    some = fast.render(scene).rgb
+    monkeypatch.setattr(fast_module, "cells_showing", lambda *_: np.ones(CELLS[0] * CELLS[1], np.bool_))
+    everywhere = fast.render(scene).rgb
+    assert np.abs(some.astype(int) - everywhere).max() <= 1
+    assert 0.02 < np.mean(found[0] | found[1]) < 0.6
 
 
 def test_shading_changes_no_labels(fast: Renderer, ground_scene: Scenes) -> None:

@@ -131,13 +131,13 @@ vec4 things(vec3 ray) {
     uvec4 c = texelFetch(surfaces, at, 2), d = texelFetch(surfaces, at, 3);
     bvec4 open = notEqual(uvec4(a.w, b.w, c.w, d.w), uvec4(0u));
     vec4 sum = vec4(0.0);
-    while (any(open)) {
+    do {
         uvec4 one = open.x ? a : open.y ? b : open.z ? c : d;
         bvec4 same = bvec4(one == a, one == b, one == c, one == d);
-        float share = dot(vec4(same), vec4(0.25));
+        float share = one.w == 0u ? 0.0 : dot(vec4(same), vec4(0.25));
         sum += share * vec4(encoded(shaded(one, ray)), 1.0);
         open = bvec4(open.x && !same.x, open.y && !same.y, open.z && !same.z, open.w && !same.w);
-    }
+    } while (any(open));
     return sum;
 }
 #endif
@@ -156,14 +156,13 @@ void main() {
     vec3 light = tint * decoded(texture(base_texture, vec2(mirror, 1.0) * gl_FragCoord.xy / image_size).rgb);
 #endif
 #ifdef LIT
-    vec3 key = key_radiance;
 #ifdef SHADOW
-    key *= key_on_ground(position);
+    vec3 key = key_radiance * key_on_ground(position);
     float open = 1.0 - occluded(position.xy);
-#else
-    const float open = 1.0;
-#endif
     light = light * (open * other_diffuse + key * key_light.x) + open * other_specular + key * key_light.y;
+#else
+    light = light * other_diffuse + other_specular;
+#endif
 #endif
     color = vec4(encoded(light), 1.0);
 #ifdef THINGS

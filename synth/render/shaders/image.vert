@@ -4,7 +4,7 @@ uniform vec2 image_size;
 uniform float roughness;
 
 noperspective out vec2 key_light;     // diffuse, specular
-noperspective out vec3 other_diffuse;
+noperspective out vec3 other_diffuse; // of all other lights; without SHADOW, of that too
 noperspective out vec3 other_specular;
 
 vec2 ground(vec3 v, vec3 l) {
@@ -32,5 +32,9 @@ void main() {
         other_diffuse += light.x * fill_radiance[i].rgb / dot(towards, towards);
         other_specular += light.y * fill_radiance[i].rgb / dot(towards, towards);
     }
+#ifndef SHADOW
+    other_diffuse += key_light.x * key_radiance;
+    other_specular += key_light.y * key_radiance;
+#endif
 #endif
 }
