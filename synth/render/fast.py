@@ -55,7 +55,6 @@ from synth.render.projection import (
     ground_grid,
     ray_from_pixel,
     touched_cells,
-    union,
 )
 from synth.render.shade import (
     OCCLUSION_PX,
@@ -136,6 +135,10 @@ class _View:
     sunk: float
     occlusion: tuple[NDArray[np.uint8], float] | None
 
+    @cached_property
+    def boxes(self) -> Array:
+        return boxes(self.draws)
+
     def fills(self) -> list[Light]:
         return [light for light in self.scene.lights if light is not self.key]
 
@@ -147,6 +150,11 @@ class _View:
         """(2, 4) places in `occlusion`, from 0 to 1."""
         scale = 1 / (2 * OCCLUSION_REACH * self.radius)
         return np.column_stack([scale * np.eye(2, 3), 0.5 - scale * self.centre[:2]])
+
+
+def boxes(draws: Sequence[_Draw]) -> Array:
+    """(D, 8, 3) corners of what is drawn, in world."""
+    return np.array([draw.corners_world for draw in draws]).reshape(-1, 8, 3)
 
 
 class FastRenderer:
@@ -209,13 +217,13 @@ class FastRenderer:
     def _render(self, scene: SceneSpec, view: _View) -> RenderResult:
         if scene.background.kind == "photo":  # before anything is drawn: later it would wait for that
             photo = backdrop_texture(scene, self._photos)
-            self._targets.photo.write(cv2.LUT(photo, ROOT_FROM_SRGB).tobytes())
+            self._targets.photo.write(cv2.LUT(photo, ROOT_FROM_SRGB))
         depth_m = background_depth(scene)
         instance_id = np.zeros(depth_m.shape, np.int32)
         alone = np.zeros(len(scene.objects), np.int64)
-        rect = union(bounds(scene.camera, d.corners_world) for d in view.draws)
+        rect = bounds(scene.camera, view.boxes)
         darkened = self._cast_shadows(view)
-        things = touched_cells(scene.camera, (d.corners_world for d in view.draws if rect is not None), CELLS)
+        things = touched_cells(scene.camera, view.boxes, CELLS) & (rect is not None)
         if rect is not None:
             x, y, w, h = rect
             window = np.s_[y : y + h, x : x + w]
@@ -232,7 +240,7 @@ class FastRenderer:
     def _unoccluded(self, view: _View, n: int) -> int:
         """Pixels object n covers when it is drawn alone."""
         own = [d for d in view.draws if d.id == n + 1]
-        rect = union(bounds(view.scene.camera, d.corners_world) for d in own)
+        rect = bounds(view.scene.camera, boxes(own))
         return 0 if rect is None else int(np.count_nonzero(self._trace(view, rect, own, EVERYTHING)[:, :, 1]))
 
     # --- what is drawn -------------------------------------------------------------------------------

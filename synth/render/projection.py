@@ -3,8 +3,6 @@
 Clip space is OpenGL's, but upside down, so that the first row of a framebuffer is the image's top row.
 """
 
-from collections.abc import Iterable
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -59,29 +57,21 @@ def background_depth(scene: SceneSpec) -> NDArray[np.float32]:
     return np.asarray(np.reciprocal(closeness, out=closeness))
 
 
-def bounds(camera: Camera, points_world: Array) -> Rect | None:
-    """Pixels that the hull of points (N, 3) may touch; None = none. The whole image if one lies behind."""
-    if len(points_world) == 0:
+def bounds(camera: Camera, boxes_world: Array) -> Rect | None:
+    """Pixels that hulls of points (B, N, 3) may touch; None = none. The whole image if one lies behind."""
+    if len(boxes_world) == 0:
         return None
-    uv, depth = project(camera, points_world)
+    uv, depth = project(camera, boxes_world.reshape(-1, 3))
     size = np.array([camera.width_px, camera.height_px])
     if depth.min() <= 1e-6:
         return 0, 0, camera.width_px, camera.height_px
-    low = np.clip(np.floor(uv.min(0)) - 2, 0, size).astype(int)
-    high = np.clip(np.ceil(uv.max(0)) + 2, 0, size).astype(int)
-    if (high <= low).any():
+    uv = uv.reshape(*boxes_world.shape[:2], 2)
+    low = np.clip(np.floor(uv.min(1)) - 2, 0, size).astype(int)
+    high = np.clip(np.ceil(uv.max(1)) + 2, 0, size).astype(int)
+    seen = (low < high).all(1)
+    if not seen.any():
         return None
-    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
-    return x0, y0, x1 - x0, y1 - y0
-
-
-def union(rects: Iterable[Rect | None]) -> Rect | None:
-    """The smallest rectangle around all of them."""
-    some = [rect for rect in rects if rect is not None]
-    if not some:
-        return None
-    x0, y0 = min(r[0] for r in some), min(r[1] for r in some)
-    x1, y1 = max(r[0] + r[2] for r in some), max(r[1] + r[3] for r in some)
+    (x0, y0), (x1, y1) = low[seen].min(0).tolist(), high[seen].max(0).tolist()
     return x0, y0, x1 - x0, y1 - y0
 
 
@@ -97,17 +87,17 @@ def cell_rects(touched: NDArray[np.bool_], cells: tuple[int, int], size: tuple[i
     return rects
 
 
-def touched_cells(camera: Camera, hulls_world: Iterable[Array], cells: tuple[int, int]) -> NDArray[np.bool_]:
-    """(rows * columns,) cells of a grid over the image that the convex hulls of points (N, 3) may touch."""
+def touched_cells(camera: Camera, boxes_world: Array, cells: tuple[int, int]) -> NDArray[np.bool_]:
+    """(rows * columns,) cells of a grid over the image that the hulls of points (B, N, 3) may touch."""
     columns, rows = cells
+    uv, depth = project(camera, boxes_world.reshape(-1, 3))
+    if depth.min(initial=np.inf) <= 1e-6:
+        return np.ones(rows * columns, np.bool_)
     fine = np.zeros((rows * FINE, columns * FINE), np.uint8)
     scale = np.array([columns * FINE / camera.width_px, rows * FINE / camera.height_px])
-    for points in hulls_world:
-        uv, depth = project(camera, points)
-        if depth.min() <= 1e-6:
-            return np.ones(rows * columns, np.bool_)
-        corners = np.clip(np.floor(uv * scale), -(2**15), 2**15).astype(np.int32)
-        cv2.fillConvexPoly(fine, cv2.convexHull(corners), 1)
+    corners = np.clip(np.floor(uv * scale), -(2**15), 2**15).astype(np.int32)
+    for box in corners.reshape(*boxes_world.shape[:2], 2):
+        cv2.fillConvexPoly(fine, cv2.convexHull(box), 1)
     fine = np.asarray(cv2.dilate(fine, np.ones((3, 3), np.uint8)), np.uint8)
     return np.asarray(fine.reshape(rows, FINE, columns, FINE).max((1, 3)).ravel() > 0)
 

@@ -51,8 +51,7 @@ def shaded_places(levels: list[Shades], penumbra: Shades) -> NDArray[np.bool_]:
     """(PENUMBRA_PX, PENUMBRA_PX) of what soft_shadow gives, where any light is kept away."""
     softest = -(-int(penumbra.max()) * (SHADE_LEVELS - 1) // 255)
     sharp = next(n for n, level in enumerate(levels) if len(level) == PENUMBRA_PX)
-    soft = cv2.dilate(levels[max(sharp, softest)], np.ones((3, 3), np.uint8))
-    soft = cv2.resize(soft, (PENUMBRA_PX, PENUMBRA_PX), interpolation=cv2.INTER_NEAREST)
+    soft = cv2.resize(levels[max(sharp, softest)], (PENUMBRA_PX, PENUMBRA_PX), interpolation=cv2.INTER_LINEAR)
     return (levels[sharp] > 0) | (np.asarray(soft) > 0)
 
 
