@@ -36,6 +36,11 @@ vec3 response(vec3 n, vec3 v, vec3 l, float roughness) {
     return vec3(nl / PI, nl * G * D / (4.0 * nl * nv + 0.001), away * away * away * away * away);
 }
 
+// A place on the ground in the map of what is kept from it by the things around.
+vec2 in_occlusion(vec2 position) {
+    return (position - things_at) / (2.0 * things_reach) + 0.5;
+}
+
 // Light from all sides that arrives at a surface with normal n, 1 = renders white.
 vec3 surrounding(vec3 n) {
     vec4 h = vec4(n, 1.0);

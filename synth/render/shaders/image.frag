@@ -2,7 +2,9 @@
 uniform sampler2D base_texture;      // square roots of linear RGB, as everything that is stored in 8 bits
 uniform vec2 image_size;
 uniform vec3 tint;
+#ifndef LIT
 uniform float mirror;                // -1: the pattern is mirrored
+#endif
 #ifdef SHADOW
 uniform sampler2DShadow shadow_map;
 #endif
@@ -11,6 +13,9 @@ uniform usampler2DMS surfaces;
 uniform sampler2D materials;         // a row a part: colour and roughness; hue, saturation, value and metallic
 #endif
 #ifdef LIT
+in vec2 pattern_at;                  // where in the maps of the ground
+in vec2 shade_at;
+in vec2 occlusion_at;
 noperspective in vec2 key_light;
 noperspective in vec3 other_diffuse;
 noperspective in vec3 other_specular;
@@ -60,13 +65,8 @@ uniform sampler2D penumbra;          // the level to look at
 uniform sampler2D occlusion;         // share of the other light kept from the ground
 const float SOFTEST = 5.0;
 
-float key_on_ground(vec3 position) {
-    vec2 at = (shadow_from_world * vec4(position, 1.0)).xy;
-    return 1.0 - textureLod(shade, at, SOFTEST * texture(penumbra, at).r).r;
-}
-
-float occluded(vec2 position) {
-    return texture(occlusion, (position - things_at) / (2.0 * things_reach) + 0.5).r;
+float key_on_ground() {
+    return 1.0 - textureLod(shade, shade_at, SOFTEST * texture(penumbra, shade_at).r).r;
 }
 #endif
 
@@ -119,7 +119,7 @@ vec3 shaded(uvec4 surface, vec3 ray) {
     other += (f0 * weight.x + weight.y) * reflected(reflect(-v, n), roughness);
 #ifdef LIT
     float low = clamp(1.0 - position.z / things_height, 0.0, 1.0);
-    other *= 1.0 - low * occluded(position.xy + 0.5 * things_height * n.xy);
+    other *= 1.0 - low * texture(occlusion, in_occlusion(position.xy + 0.5 * things_height * n.xy)).r;
 #endif
     return light + other;
 }
@@ -143,22 +143,17 @@ vec4 things(vec3 ray) {
 #endif
 
 void main() {
-    vec3 ray = (ray_from_pixel * vec4(gl_FragCoord.xy, 1.0, 0.0)).xyz;
-#ifdef LIT
-    float reach = wall_distance * inversesqrt(dot(ray, ray));
-    vec3 position = eye + ray * min(reach, -eye.z / min(ray.z, -1e-9));
-#endif
 #if defined(PHOTO)
     vec3 light = decoded(texelFetch(base_texture, ivec2(gl_FragCoord.xy), 0).rgb);
 #elif defined(LIT)
-    vec3 light = tint * decoded(texture(base_texture, vec2(mirror * position.x, -position.y - position.z) / tile).rgb);
+    vec3 light = tint * decoded(texture(base_texture, pattern_at).rgb);
 #else
     vec3 light = tint * decoded(texture(base_texture, vec2(mirror, 1.0) * gl_FragCoord.xy / image_size).rgb);
 #endif
 #ifdef LIT
 #ifdef SHADOW
-    vec3 key = key_radiance * key_on_ground(position);
-    float open = 1.0 - occluded(position.xy);
+    vec3 key = key_radiance * key_on_ground();
+    float open = 1.0 - texture(occlusion, occlusion_at).r;
     light = light * (open * other_diffuse + key * key_light.x) + open * other_specular + key * key_light.y;
 #else
     light = light * other_diffuse + other_specular;
@@ -166,7 +161,7 @@ void main() {
 #endif
     color = vec4(encoded(light), 1.0);
 #ifdef THINGS
-    vec4 before = things(ray);
+    vec4 before = things((ray_from_pixel * vec4(gl_FragCoord.xy, 1.0, 0.0)).xyz);
     color = vec4(before.rgb + (1.0 - before.a) * color.rgb, 1.0);
 #endif
 }

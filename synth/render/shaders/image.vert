@@ -1,8 +1,13 @@
-// A grid over the image; on the ground, the light that arrives varies slowly enough to be found at its corners.
+// A grid over the image, as far away as the ground it shows; the light that arrives there varies slowly enough to
+// be found at the grid's corners.
 uniform vec2 image_size;
+uniform float mirror;                // -1: the pattern is mirrored
 #ifdef LIT
 uniform float roughness;
 
+out vec2 pattern_at;
+out vec2 shade_at;
+out vec2 occlusion_at;
 noperspective out vec2 key_light;     // diffuse, specular
 noperspective out vec3 other_diffuse; // of all other lights; without SHADOW, of that too
 noperspective out vec3 other_specular;
@@ -20,7 +25,12 @@ void main() {
 #ifdef LIT
     vec3 ray = (ray_from_pixel * vec4(share * image_size, 1.0, 0.0)).xyz;
     float reach = wall_distance * inversesqrt(dot(ray, ray));
-    vec3 position = eye + ray * min(reach, -eye.z / min(ray.z, -1e-9));
+    float depth = min(reach, -eye.z / min(ray.z, -1e-9));
+    vec3 position = eye + ray * depth;
+    gl_Position *= depth;
+    pattern_at = vec2(mirror * position.x, -position.y - position.z) / tile;
+    shade_at = (shadow_from_world * vec4(position, 1.0)).xy;
+    occlusion_at = in_occlusion(position.xy);
     vec3 v = normalize(eye - position);
     key_light = ground(v, key_direction);
     other_diffuse = surrounding(vec3(0.0, 0.0, 1.0));
