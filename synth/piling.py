@@ -118,7 +118,7 @@ def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -
     spot[2] = 0.0
     low, high = 0.0, STEEPEST
     contact = gap(below, _turned(body, along, high) + spot)
-    if contact is None or gap(below, _turned(body, along, low) + spot):
+    if contact is None:
         return None
     for _ in range(STEPS):
         point, normal, distance = contact
@@ -132,9 +132,10 @@ def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -
             high, contact = angle, clear
         else:
             low = angle
+    else:
+        return None
     if (_turned(body, along, high) + spot)[:, 2].min() < -level:
         return None
-    point, normal, _ = contact
     start, end = spot[:2], spot[:2] + lengths[edge] * along[:2]
     centre = (_turned(weight, along, high) + spot)[:2]
     if normal[2] < LEAST_LIFT or not _in_triangle(centre, start, end, point[:2]):
