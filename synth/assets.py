@@ -27,7 +27,7 @@ from synth.types import (
     Ring,
     Symmetry,
 )
-from synth.yaml import describe, read_yaml
+from synth.yaml import Range, describe, read_yaml
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 Vec3 = tuple[float, float, float]
@@ -40,7 +40,6 @@ def _with_length(v: Vec3) -> Vec3:
 
 
 Axis = Annotated[Vec3, AfterValidator(_with_length)]
-Range = Annotated[tuple[float, float], Field(description="low, high")]
 
 
 class _Strict(BaseModel):
@@ -57,6 +56,14 @@ class PlacementSpec(_Strict):
     facing_max_deg: Annotated[float, Field(gt=0, le=180)] = 180.0
     roll_deg: Range = (-180.0, 180.0)
     elevation_deg: Range = (20.0, 90.0)
+
+    @model_validator(mode="after")
+    def _camera_is_above_the_ground(self) -> "PlacementSpec":
+        lowest, (low, high) = -90 if self.mode == "free" else 0, self.elevation_deg
+        if not (lowest <= low and lowest < high <= 90):
+            expected = f"{lowest} <= low, {lowest} < high <= 90 for objects that are {self.mode}"
+            raise ValueError(f"elevation_deg: expected {expected}, got {[low, high]}")
+        return self
 
 
 class MaterialSpec(_Strict):

@@ -7,11 +7,11 @@ belongs to the pictures (camera, light, background, sensor, clutter) stands here
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth.calibration import read_calibration
 from synth.errors import ConfigError
-from synth.yaml import describe, read_yaml
+from synth.yaml import Range, WholeRange, describe, read_yaml
 
 RENDERERS = ("fast", "pyrender")
 """Backends of synth.render, the default first: equal labels; pyrender is the slow reference."""
@@ -21,20 +21,11 @@ LAYOUTS = ("folder", "webdataset")
 """How synth.store lays the data set out: an image a file, or tar shards."""
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "synth"
 
-Range = Annotated[tuple[float, float], Field(description="low, high")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> "_Strict":
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if field.description == "low, high" and value[0] > value[1]:
-                raise ValueError(f"{name}: expected low <= high, got {list(value)}")
-        return self
 
 
 class Calibration(_Strict):
@@ -69,7 +60,7 @@ class CameraConfig(_Strict):
 
 
 class ObjectsConfig(_Strict):
-    count: Annotated[tuple[int, int], Field(description="low, high")] = (1, 3)
+    count: WholeRange = (1, 3)
     negatives: Share = 0.05
     """Share of images without any target object."""
     touching: Share = 0.3
@@ -81,7 +72,7 @@ class ObjectsConfig(_Strict):
 
 
 class DistractorConfig(_Strict):
-    count: Annotated[tuple[int, int], Field(description="low, high")] = (0, 4)
+    count: WholeRange = (0, 4)
     size: Range = (0.15, 1.0)
     """Size as a share of the object's diameter."""
     occluders: Share = 0.3
@@ -97,7 +88,7 @@ class LightConfig(_Strict):
     key_elevation_deg: Range = (25.0, 88.0)
     key_radius_deg: Range = (0.3, 10.0)
     """How large the key light looks from the scene (the sun: 0.27): the larger, the softer its shadows."""
-    fills: Annotated[tuple[int, int], Field(description="low, high")] = (0, 2)
+    fills: WholeRange = (0, 2)
     """Weaker lights from other sides, without shadows."""
     fill: Range = (0.0, 0.35)
     ambient: Range = (0.15, 0.6)
@@ -141,7 +132,7 @@ class SensorConfig(_Strict):
     vignetting: Range = (0.05, 0.45)
     noise_shot: Range = (0.0, 0.03)
     noise_read: Range = (0.0, 0.02)
-    jpeg_quality: Annotated[tuple[int, int], Field(description="low, high")] = (60, 96)
+    jpeg_quality: WholeRange = (60, 96)
 
 
 class SynthConfig(_Strict):

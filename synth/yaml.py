@@ -1,14 +1,26 @@
 """YAML files in, with errors that name file, line and field."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from synth.errors import UserError
 
 MAX_YAML_BYTES = 1 << 20
+Pair = TypeVar("Pair", tuple[int, int], tuple[float, float])
+
+
+def _ascending(pair: Pair) -> Pair:
+    if pair[0] > pair[1]:
+        raise ValueError(f"expected low <= high, got {list(pair)}")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+"""low, high."""
+WholeRange = Annotated[tuple[int, int], AfterValidator(_ascending)]
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

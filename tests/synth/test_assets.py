@@ -130,6 +130,26 @@ def test_link_that_leaves_the_folder_is_refused(
         ("flip_pairs: undefined", "flip_pairs: []\noks_sigmas: {a: 0.1}", "has 1 values, expected 2"),
         ("flip_pairs: undefined", "flip_pairs: []\noks_sigmas: -1", "oks_sigmas must be greater than 0"),
         ("flip_pairs: undefined", "flip_pairs: []\napparent_size: [0.6, 0.2]", "low <= high"),
+        (
+            "unit_m: 0.001",
+            "unit_m: 0.001\nplacement: {elevation_deg: [90, 40]}",
+            "placement.elevation_deg: expected low <= high, got [90.0, 40.0]",
+        ),
+        (
+            "unit_m: 0.001",
+            "unit_m: 0.001\nplacement: {elevation_deg: [-20, 10]}",
+            "placement: elevation_deg: expected 0 <= low",
+        ),
+        (
+            "unit_m: 0.001",
+            "unit_m: 0.001\nplacement: {elevation_deg: [0, 0]}",
+            "0 < high <= 90 for objects that are resting, got [0.0, 0.0]",
+        ),
+        (
+            "unit_m: 0.001",
+            "unit_m: 0.001\nplacement: {mode: free, elevation_deg: [-80, 120]}",
+            "placement: elevation_deg: expected -90 <= low",
+        ),
         ("flip_pairs: undefined", "flip_pairs: []\nmaterials: {lid: {}}", "the mesh has no part 'lid'"),
         ("name: thing", "name: a/b", "name: String should match pattern"),
         ("name: thing", "name: [", "not valid YAML"),
