@@ -9,10 +9,10 @@ from pydantic import AfterValidator, ValidationError
 from synth.errors import UserError
 
 MAX_YAML_BYTES = 1 << 20
-Pair = TypeVar("Pair", tuple[int, int], tuple[float, float])
+_Pair = TypeVar("_Pair", tuple[int, int], tuple[float, float])
 
 
-def _ascending(pair: Pair) -> Pair:
+def _ascending(pair: _Pair) -> _Pair:
     if pair[0] > pair[1]:
         raise ValueError(f"expected low <= high, got {list(pair)}")
     return pair

@@ -1,8 +1,8 @@
 // A grid over the image, as far away as the ground it shows; the light that arrives there varies slowly enough to
 // be found at the grid's corners.
 uniform vec2 image_size;
-uniform float mirror;                // -1: the pattern is mirrored
 #ifdef LIT
+uniform float mirror;                 // -1: the pattern is mirrored
 uniform float roughness;
 
 out vec2 pattern_at;
