@@ -72,17 +72,34 @@ class Geometry:
 
 
 class Targets:
-    """Framebuffers of one image size, width and height, and the texture of a photo that fills the image."""
+    """Framebuffers, and a texture for the photo behind; they grow with the largest image and never shrink.
 
-    def __init__(self, gl: moderngl.Context, size: tuple[int, int]) -> None:
+    Lenses make sizes alternate, and memory given back and taken again for each would end up scattered.
+    """
+
+    def __init__(self, gl: moderngl.Context) -> None:
+        self._gl = gl
+        self._make((64, 64))
+
+    def _make(self, room: tuple[int, int]) -> None:
+        gl, self.size, self._room = self._gl, room, room
+        self.samples = gl.texture(room, 4, samples=4, dtype="u4")
+        self.surfaces = gl.framebuffer([self.samples], gl.depth_renderbuffer(room, samples=4))
+        self.traces = gl.framebuffer([gl.texture(room, 2, dtype="f4")], gl.depth_renderbuffer(room))
+        self.image = gl.framebuffer([gl.renderbuffer(room, 4)])
+        self.photo = gl.texture(room, 3)
+
+    def fit(self, size: tuple[int, int]) -> None:
+        """From now on an image of that width and height is drawn, at the framebuffers' origin."""
+        room = max(size[0], self._room[0]), max(size[1], self._room[1])
+        if room != self._room:
+            self._release()
+            self._make(room)
         self.size = size
-        self.samples = gl.texture(size, 4, samples=4, dtype="u4")
-        self.surfaces = gl.framebuffer([self.samples], gl.depth_renderbuffer(size, samples=4))
-        self.traces = gl.framebuffer([gl.texture(size, 2, dtype="f4")], gl.depth_renderbuffer(size))
-        self.image = gl.framebuffer([gl.renderbuffer(size, 4)])
-        self.photo = gl.texture(size, 3)
+        for target in (self.surfaces, self.traces, self.image):
+            target.viewport = (0, 0, *size)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         for target in (self.surfaces, self.traces, self.image):
             for attachment in (*target.color_attachments, target.depth_attachment):
                 if attachment is not None:

@@ -160,8 +160,6 @@ def boxes(draws: Sequence[_Draw]) -> Array:
 class FastRenderer:
     """See synth.render.base.Renderer."""
 
-    _targets: Targets
-
     def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
         self._library = library
         self._photos = photos
@@ -192,17 +190,14 @@ class FastRenderer:
             self._cells = self._gl.buffer(grid(*CELLS).tobytes())
             self._frame = self._gl.buffer(reserve=FRAME_BYTES)
             self._frame.bind_to_uniform_block(FRAME)
-            self._targets = Targets(self._gl, (64, 64))
+            self._targets = Targets(self._gl)
 
     def close(self) -> None:
         self._gl.release()
 
     def render(self, scene: SceneSpec) -> RenderResult:
         with self._gl:
-            size = scene.camera.width_px, scene.camera.height_px
-            if size != self._targets.size:
-                self._targets.release()
-                self._targets = Targets(self._gl, size)
+            self._targets.fit((scene.camera.width_px, scene.camera.height_px))
             passing = [
                 [(part, Geometry(self._gl, part)) for part in distractor_parts(d, self._library)]
                 for d in scene.distractors
@@ -217,7 +212,7 @@ class FastRenderer:
     def _render(self, scene: SceneSpec, view: _View) -> RenderResult:
         if scene.background.kind == "photo":  # before anything is drawn: later it would wait for that
             photo = backdrop_texture(scene, self._photos)
-            self._targets.photo.write(cv2.LUT(photo, ROOT_FROM_SRGB))
+            self._targets.photo.write(cv2.LUT(photo, ROOT_FROM_SRGB), viewport=(0, 0, *self._targets.size))
         depth_m = background_depth(scene)
         instance_id = np.zeros(depth_m.shape, np.int32)
         alone = np.zeros(len(scene.objects), np.int64)
@@ -426,7 +421,8 @@ class FastRenderer:
             self._fill(view, things, *flags, "SHADOW", "THINGS")
             materials.release()
         width, height = targets.size
-        rgba = np.frombuffer(targets.image.read(components=4), np.uint8).reshape(height, width, 4)
+        data = targets.image.read(viewport=targets.size, components=4)
+        rgba = np.frombuffer(data, np.uint8).reshape(height, width, 4)
         return np.asarray(cv2.LUT(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), RGB_FROM_ROOT), np.uint8)
 
     def _materials(self, draws: Sequence[_Draw]) -> moderngl.Texture:

@@ -165,6 +165,20 @@ def test_image_sizes_may_change_from_scene_to_scene(
     assert (first.depth_m == again.depth_m).all()
 
 
+def test_framebuffers_are_not_renewed_when_sizes_alternate(box_scene: Scenes, fast: Renderer) -> None:
+    assert isinstance(fast, fast_renderer.FastRenderer)
+    tall, wide = (
+        replace(box_scene(), camera=replace(box_scene().camera, width_px=w, height_px=h))
+        for w, h in ((96, 160), (200, 96))
+    )
+    expected = [fast.render(scene).rgb for scene in (tall, wide)]
+    samples = fast._targets.samples
+    for _ in range(2):
+        for scene, rgb in zip((tall, wide), expected, strict=True):
+            assert (fast.render(scene).rgb == rgb).all()
+    assert fast._targets.samples is samples
+
+
 def test_nothing_is_left_over_from_the_scene_before(
     box_library: Library, small_config: SynthConfig, fast: Renderer
 ) -> None:
