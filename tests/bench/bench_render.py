@@ -1,10 +1,11 @@
 """Images per second: a plain pyrender loop as its documentation teaches it, and Meshmark's whole path.
 
-    python -m tests.bench.bench_render --images 100 --repeats 5 --backgrounds FOLDER --environments FOLDER
+    python -m tests.bench.bench_render --images 40 --repeats 5 --backgrounds FOLDER --environments FOLDER
 
-Every measurement runs in a process of its own, on one core but for `plain, all cores` and the two of `make
-render`: those have a worker for each. The plain loop: one OffscreenRenderer, two meshes of 5,000 faces on a
-plane, a directional light with shadows, a second pass for masks, the render pasted onto a photo, JPEG.
+Every repeat goes through all rows, for a machine's speed changes by the minute; ratios are those within a
+repeat. Every measurement runs in a process of its own, on one core but for `plain, all cores` and the two of
+`make render`: those have a worker for each. The plain loop: one OffscreenRenderer, two meshes of 5,000 faces
+on a plane, a directional light with shadows, a second pass for masks, the render pasted onto a photo, JPEG.
 Meshmark: the scene, its render, labels, sensor, JPEG, log row, files written; by default up to three objects
 in piles, four distractors and more lights, in `make render, plain scenes` what the loop shows.
 """
@@ -14,7 +15,6 @@ import json
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,6 +49,8 @@ PLAIN_SCENES = {
 }
 WARM_UP = 200
 """Images until nearly all photos, surfaces and environment maps were decoded once."""
+LONGER = 5
+"""So many times as many images of `make render`: what its workers have begun before does not count then."""
 
 
 def plain_pyrender(object_: str, photos: Path | None) -> Callable[[int], None]:
@@ -130,34 +132,31 @@ def only_render(backend: str, object_: str, photos: Path | None, maps: Path | No
     return lambda index: renderer.render(scenes[index % len(scenes)]) and None
 
 
-def measure(
-    what: str, object_: str, photos: Path | None, maps: Path | None, images: int, repeats: int
-) -> list[float]:
-    """Images per second of each repeat, after a round that fills the caches."""
+def measure(what: str, object_: str, photos: Path | None, maps: Path | None, images: int) -> float:
+    """Images per second, once the caches are filled."""
     kind, _, backend = what.partition(" ")
     if what != PLAIN_ON_ALL:
         tune_worker()
     if what in (WHOLE, WHOLE_PLAIN):
         config = load_config("default") if what == WHOLE else SynthConfig.model_validate(PLAIN_SCENES)
         image = whole_command(config, object_, photos, maps)
+        images *= LONGER
     elif what in (PLAIN, PLAIN_ON_ALL):
         image = plain_pyrender(object_, photos)
     else:
         image = (whole_path if kind == "generate" else only_render)(backend, object_, photos, maps)
-    for index in range(WARM_UP if kind in ("generate", "make") else 10):
+    warm_up = WARM_UP if what in (WHOLE, WHOLE_PLAIN, "generate fast") else 10
+    for index in range(warm_up):
         image(index)
-    rates = []
-    for repeat in range(1, repeats + 1):
-        start = time.perf_counter()
-        for index in range(images):
-            image(repeat * images + index)
-        rates.append(images / (time.perf_counter() - start))
-    return rates
+    start = time.perf_counter()
+    for index in range(warm_up, warm_up + images):
+        image(index)
+    return images / (time.perf_counter() - start)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--object", default="glue_tube")
     parser.add_argument("--backgrounds", type=Path)
@@ -165,26 +164,24 @@ def main() -> None:
     chosen = parser.parse_args()
     rows = [PLAIN, *(f"{kind} {backend}" for kind in ("render", "generate") for backend in RENDERERS)]
     rows += [PLAIN_ON_ALL, WHOLE, WHOLE_PLAIN]
-    print(f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, {chosen.repeats} repeats, {chosen.object}")
-    print(f"{'':25} {'images/s':>9} {'ms':>7} {'least':>7} {'most':>7} {'x plain':>8}")
-    base = 0.0
+    rates: dict[str, list[float]] = {row: [] for row in rows}
+    for repeat in range(chosen.repeats):
+        for row in rows:
+            os.environ["LP_NUM_THREADS"] = str(os.cpu_count()) if row == PLAIN_ON_ALL else "1"
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                pools = chosen.backgrounds, chosen.environments
+                measured = pool.submit(measure, row, str(ASSETS / chosen.object), *pools, chosen.images)
+                rates[row].append(measured.result())
+        print(f"repeat {repeat + 1}:", *(f"{row} {rates[row][-1]:.1f}," for row in rows), flush=True)
+    print(
+        f"{SIZE[0]}x{SIZE[1]}, {chosen.images} images, medians of {chosen.repeats} repeats, {chosen.object}"
+    )
+    print("| | images/s | ms | × plain (least to most) | × plain, all cores |\n|---|---|---|---|---|")
     for row in rows:
-        os.environ["LP_NUM_THREADS"] = str(os.cpu_count()) if row == PLAIN_ON_ALL else "1"
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            rates = pool.submit(
-                measure,
-                row,
-                str(ASSETS / chosen.object),
-                chosen.backgrounds,
-                chosen.environments,
-                chosen.images,
-                chosen.repeats,
-            ).result()
-        middle = statistics.median(rates)
-        base = base or middle
-        ms = 1000 / middle
-        print(f"{row:25} {middle:9.1f} {ms:7.1f} {min(rates):7.1f} {max(rates):7.1f} {middle / base:8.1f}")
-        sys.stdout.flush()
+        middle = statistics.median(rates[row])
+        plain, on_all = (np.divide(rates[row], rates[base]) for base in (PLAIN, PLAIN_ON_ALL))
+        spread = f"{np.median(plain):.1f} ({plain.min():.1f} to {plain.max():.1f})"
+        print(f"| {row} | {middle:.1f} | {1000 / middle:.0f} | {spread} | {np.median(on_all):.1f} |")
 
 
 if __name__ == "__main__":
