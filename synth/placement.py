@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,6 +21,15 @@ FILL = 0.97
 DEFAULT_MATERIAL = MaterialRange((-0.03, 0.03), (0.8, 1.2), (0.8, 1.2), (0.3, 0.8), (0.0, 0.0), ())
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """An object and what it takes up: its footprint (M, 2) on the ground; of a free one its box (4,) in the
+    image."""
+
+    instance: ObjectInstance
+    room: Array
+
+
 def sample_objects(
     config: SynthConfig, asset: ObjectAsset, camera: Camera, size: float, rng: Rng
 ) -> tuple[ObjectInstance, ...]:
@@ -27,14 +37,14 @@ def sample_objects(
     low, high = config.objects.count
     count = 0 if rng.random() < config.objects.negatives else int(rng.integers(low, high + 1))
     place = _place_free if asset.placement.mode == "free" else _place_on_plane
-    objects: list[ObjectInstance] = []
+    placed: list[_Placed] = []
     for _ in range(count):
         for _ in range(PLACEMENT_TRIES):
-            candidate = place(config, asset, camera, size, objects, rng)
+            candidate = place(config, asset, camera, size, placed, rng)
             if candidate is not None:
-                objects.append(candidate)
+                placed.append(candidate)
                 break
-    return tuple(objects)
+    return tuple(p.instance for p in placed)
 
 
 def _draw_shape(
@@ -71,9 +81,9 @@ def _place_on_plane(
     asset: ObjectAsset,
     camera: Camera,
     size: float,
-    others: Sequence[ObjectInstance],
+    others: Sequence[_Placed],
     rng: Rng,
-) -> ObjectInstance | None:
+) -> _Placed | None:
     mesh, scale, joints, looks = _draw_shape(asset, rng)
     R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ standing(asset, mesh, rng)
     corners = asset.hulls[mesh] * np.array(scale) @ R.T
@@ -81,10 +91,9 @@ def _place_on_plane(
     height = -corners[:, 2].min()
     if placement.plane_at_m is not None:
         height = -placement.plane_at_m * float(np.abs(placement.up) @ scale)
-    footprints = [footprint(hull_world(asset, other)) for other in others]
     shape = footprint(corners)
-    if footprints and rng.random() < config.objects.touching:
-        spot = _beside(shape, footprints[rng.integers(len(footprints))], asset.diameter_m, rng)
+    if others and rng.random() < config.objects.touching:
+        spot = _beside(shape, others[int(rng.integers(len(others)))].room, asset.diameter_m, rng)
     else:
         longer = max(camera.width_px, camera.height_px)
         pixel = _draw_pixel(config, camera, 0.5 * size * longer, rng)
@@ -95,9 +104,12 @@ def _place_on_plane(
     instance = ObjectInstance(
         asset.name, mesh, rigid(R, np.array([spot[0], spot[1], height])), scale, joints, looks
     )
-    if any(convex_overlap(shape + spot, other) for other in footprints):
+    foot = shape + spot
+    if any(convex_overlap(foot, other.room) for other in others):
         return None
-    return instance if in_view(config, asset, camera, instance, rng) else None
+    if not in_view(config, asset, camera, instance, rng):
+        return None
+    return _Placed(instance, footprint(hull_world(asset, instance)))
 
 
 def in_view(
@@ -128,9 +140,9 @@ def _place_free(
     asset: ObjectAsset,
     camera: Camera,
     size: float,
-    others: Sequence[ObjectInstance],
+    others: Sequence[_Placed],
     rng: Rng,
-) -> ObjectInstance | None:
+) -> _Placed | None:
     mesh, scale, joints, looks = _draw_shape(asset, rng)
     if others:
         size = log_uniform(rng, asset.apparent_size)
@@ -160,11 +172,10 @@ def _place_free(
     if box is None or not in_view(config, asset, camera, instance, rng):
         return None
     for other in others:
-        gap = np.linalg.norm(instance.T_world_from_object[:3, 3] - other.T_world_from_object[:3, 3])
-        other_box = outline(camera, hull_world(asset, other))
-        if gap < asset.diameter_m or other_box is None or _overlap(box, other_box) > MAX_BOX_OVERLAP:
+        apart = instance.T_world_from_object[:3, 3] - other.instance.T_world_from_object[:3, 3]
+        if np.linalg.norm(apart) < asset.diameter_m or _overlap(box, other.room) > MAX_BOX_OVERLAP:
             return None
-    return instance
+    return _Placed(instance, box)
 
 
 def _upright_turn(up: Array, axis: Array) -> float:
@@ -198,15 +209,20 @@ def _outline(flat: Array) -> Array:
 
 
 def convex_overlap(a: Array, b: Array) -> bool:
-    """Whether two convex polygons (M, 2), (N, 2) overlap: separating axis theorem."""
-    for polygon in (a, b):
-        edges = np.roll(polygon, -1, axis=0) - polygon
-        normals = np.column_stack([edges[:, 1], -edges[:, 0]])
-        along_a, along_b = a @ normals.T, b @ normals.T
-        apart = (along_a.max(0) <= along_b.min(0)) | (along_b.max(0) <= along_a.min(0))
-        if apart.any():
-            return False
-    return True
+    """Whether two convex polygons (M, 2), (N, 2) overlap; the axes' boxes are looked at first."""
+    if (a.max(0) <= b.min(0)).any() or (b.max(0) <= a.min(0)).any():
+        return False
+    below, above, _ = _separations(a, b, np.zeros(2))
+    return not ((below >= 0) | (above >= 0)).any()
+
+
+def _separations(a: Array, b: Array, direction: Array) -> tuple[Array, Array, Array]:
+    """Along the normals of all edges of convex polygons (M, 2), (N, 2), one of which parts them if any line
+    does: how far `a` lies below `b`, how far above it, and the component of `direction`, (M + N,) each."""
+    edges = np.concatenate([a[1:], a[:1], b[1:], b[:1]]) - np.concatenate([a, b])
+    normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1)
+    along_a, along_b = a @ normals.T, b @ normals.T
+    return along_b.min(0) - along_a.max(0), along_a.min(0) - along_b.max(0), normals @ direction
 
 
 def _beside(shape: Array, other: Array, diameter: float, rng: Rng) -> Array:
@@ -214,13 +230,14 @@ def _beside(shape: Array, other: Array, diameter: float, rng: Rng) -> Array:
     angle = rng.uniform(-math.pi, math.pi)
     direction = np.array([math.cos(angle), math.sin(angle)])
     start = (other.max(0) + other.min(0)) / 2 - (shape.max(0) + shape.min(0)) / 2
+    below, above, speed = _separations(shape + start, other, direction)
     near, far = 0.0, 2.5 * diameter
     for _ in range(12):
         middle = (near + far) / 2
-        if convex_overlap(shape + start + direction * middle, other):
-            near = middle
-        else:
+        if ((below >= speed * middle) | (above >= -speed * middle)).any():
             far = middle
+        else:
+            near = middle
     return np.asarray(start + direction * (far + rng.uniform(0.0, 0.15) * diameter))
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import synth.render.fast
 from synth.assets import ASSETS
 from synth.background import crop_photo, load_photo, photo_names
-from synth.config import load_config
+from synth.config import SynthConfig, load_config
 from synth.generate import RenderJob, log_row
 from synth.labels import make_labels
 from synth.lens import take
@@ -63,15 +63,14 @@ def main() -> None:
     parser.add_argument("--object", default="glue_tube")
     parser.add_argument("--backgrounds", type=Path, required=True)
     parser.add_argument("--environments", type=Path)
+    parser.add_argument("--count", type=int, help="objects in every image, as far as there is room")
     chosen = parser.parse_args()
     tune_worker()
-    job = RenderJob(
-        str(ASSETS / chosen.object),
-        load_config("default"),
-        chosen.backgrounds,
-        0,
-        environments=chosen.environments,
-    )
+    config = load_config("default")
+    if chosen.count:
+        config = SynthConfig.model_validate({"objects": {"count": [chosen.count] * 2, "negatives": 0.0}})
+    path = str(ASSETS / chosen.object)
+    job = RenderJob(path, config, chosen.backgrounds, 0, environments=chosen.environments)
     library, clock = job.library(), Clock()
     renderer = open_renderer(library, job.backgrounds, job.renderer, job.environments)
     for cls, name in ((moderngl.Framebuffer, "read"), (moderngl.VertexArray, "render")):
@@ -88,9 +87,11 @@ def main() -> None:
     }
     sample, bend, record, label, encode, log = (clock.timed(*step) for step in steps.items())
     results: list[tuple[RenderResult, Any]] = []
+    objects = 0
     for index in range(WARM_UP + chosen.images):
         if index == WARM_UP:
             clock.seconds.clear()
+            objects = 0
             start = time.perf_counter()
         scene = sample(job.config, library, job.seed, index)
         result = bend(renderer, scene)
@@ -100,10 +101,11 @@ def main() -> None:
         encode(picture, scene.sensor.jpeg_quality)
         log(scene, label(scene, library, result))
         results = [*results[-9:], (result, scene)]
+        objects += len(scene.objects)
     whole = (time.perf_counter() - start) / chosen.images
     floor = least(results, chosen.backgrounds, chosen.images)
     clock.seconds["the rest"] = whole * chosen.images - sum(clock.seconds.values())
-    print("| stage | ms an image | share |\n|---|---|---|")
+    print(f"{objects / chosen.images:.1f} objects an image\n\n| stage | ms an image | share |\n|---|---|---|")
     for stage, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1]):
         each = seconds / chosen.images
         print(f"| {stage} | {1000 * each:.1f} | {each / whole:.0%} |")

@@ -1,13 +1,16 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from synth import placement
 from synth.assets import load_object
 from synth.config import SynthConfig
 from synth.geometry import project
@@ -137,6 +140,41 @@ def test_warm_light_is_red_and_cold_light_blue() -> None:
 def test_convex_overlap_of_unit_squares(shift: tuple[float, float], overlaps: bool) -> None:
     square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     assert convex_overlap(square, square + shift) is overlaps
+
+
+def test_convex_overlap_agrees_with_the_area_in_common() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        a, b = (footprint(rng.normal(size=(6, 3)) + rng.normal(scale=1.5, size=3)) for _ in range(2))
+        area, _ = cv2.intersectConvexConvex(a.astype(np.float32), b.astype(np.float32))
+        found.append(convex_overlap(a, b))
+        assert found[-1] is bool(area > 0)
+    assert 50 < sum(found) < 250
+
+
+def test_what_is_placed_is_outlined_once_however_many_there_are(
+    box_library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {"footprint": 0, "standing": 0}
+
+    def counted(name: str) -> Callable[..., Any]:
+        function = getattr(placement, name)
+
+        def call(*args: Any) -> Any:
+            calls[name] += 1
+            return function(*args)
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(placement, name, counted(name))
+    config = SynthConfig.model_validate(
+        {"objects": {"count": [20, 20], "negatives": 0.0, "piled": 0.0}, "distractors": {"count": [0, 0]}}
+    )
+    placed = sum(len(sample_scene(config, box_library, 0, index).objects) for index in range(10))
+    assert calls["standing"] > 3 * placed  # most tries find no room
+    assert calls["footprint"] == calls["standing"] + placed
 
 
 # --- environment -----------------------------------------------------------------------------------------
