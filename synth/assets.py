@@ -232,7 +232,9 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         joints=tuple(_joint(name, joint, spec) for name, joint in spec.joints.items()),
         scale_range=(spec.scale.x, spec.scale.y, spec.scale.z),
         apparent_size=spec.apparent_size,
-        symmetries=tuple(Symmetry(s.axis, _scaled(s.origin, spec.unit_m), s.order) for s in spec.symmetries),
+        symmetries=tuple(
+            Symmetry(_unit(s.axis), _scaled(s.origin, spec.unit_m), s.order) for s in spec.symmetries
+        ),
         hulls=tuple(convex_corners(parts) for parts in meshes),
         stable_poses=tuple(
             stable_poses(parts) if spec.placement.mode == "resting" else () for parts in meshes

@@ -193,13 +193,23 @@ def read_coco(path: Path) -> KeypointDataset:
         ImageLabels(
             id=row["id"],
             file_name=safe_relative_path(row.get("file_name"), f"{where}: image {row['id']}"),
-            width=int(row.get("width", 0)),
-            height=int(row.get("height", 0)),
+            width=_size(row, "width", where),
+            height=_size(row, "height", where),
             annotations=tuple(by_image[row["id"]]),
         )
         for row in raw["images"]
     )
     return KeypointDataset(tuple(categories.values()), images)
+
+
+def _size(row: dict[str, Any], key: str, where: str) -> int:
+    """0 = not said."""
+    try:
+        return int(row.get(key) or 0)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{where}: image {row['id']}: {key}: {row[key]!r}, expected a number of px"
+        ) from error
 
 
 def _add_annotation(
@@ -218,9 +228,12 @@ def _add_annotation(
                 f"{place}: {keypoints.size} keypoint values, expected {3 * k} (3 for each of {k})"
             )
         x, y, w, h = (float(c) for c in row["bbox"])
-        numbers = [x, y, w, h, *keypoints.tolist()]
+        area, iscrowd = float(row.get("area") or w * h), int(row.get("iscrowd") or 0)
+        visible = row.get("visible_fraction")
+        fraction = 1.0 if visible is None else float(visible)
+        numbers = [x, y, w, h, area, fraction, *keypoints.tolist()]
         if not all(math.isfinite(c) for c in numbers):
-            raise DataError(f"{place}: a coordinate is not finite")
+            raise DataError(f"{place}: a number is not finite")
     except DataError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -230,10 +243,10 @@ def _add_annotation(
             category_id=row["category_id"],
             box_xyxy=np.array([x, y, x + w, y + h]),
             keypoints=keypoints.reshape(k, 3),
-            area=float(row.get("area") or w * h),
-            iscrowd=int(row.get("iscrowd") or 0),
+            area=area,
+            iscrowd=iscrowd,
             segmentation=row.get("segmentation"),
-            visible_fraction=float(row.get("visible_fraction", 1.0)),
+            visible_fraction=fraction,
         )
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from synth.background import crop_photo, load_photo
 from synth.errors import DataError
-from synth.types import Array, Background, SceneSpec
+from synth.types import Array, Background, Camera, SceneSpec
 
 SUFFIXES = (".exr", ".hdr")
 MAX_FILE_BYTES = 256 << 20
@@ -27,6 +27,7 @@ SOURCE_PX = 16
 """Size of the map from which the rough ones and the irradiance come."""
 CEILING = 12.0
 """Radiance is cut at this multiple of its mean: the key light stands for the sun and for lamps."""
+SMALL_PX = 32
 PHOTO_CHROMA = 0.5
 """Share of a photo's colourfulness that is light and not the colour of what it shows."""
 PHOTO_CEILING = 1.15
@@ -72,7 +73,9 @@ def surround_of(scene: SceneSpec, maps: Path | None, photos: Path | None) -> tup
     if not chosen.map:
         if photos is None:
             raise ValueError("the scene is lit by a photo, but the renderer has no folder of photos")
-        return surround(photo_radiance(small_photo(photos, scene.background))), R_camera_from_world
+        return surround(
+            photo_radiance(small_photo(photos, scene.background, scene.camera))
+        ), R_camera_from_world
     if maps is None:
         raise ValueError("the scene names an environment map, but the renderer has no folder of them")
     c, s = np.cos(chosen.turn), np.sin(chosen.turn)
@@ -149,9 +152,11 @@ def _azimuths(width: int) -> Array:
     return np.pi - (np.arange(width) + 0.5) / width * 2 * np.pi
 
 
-def small_photo(photos: Path, background: Background) -> Radiance:
-    """(24, 32, 3) linear RGB of what the background shows of its photo."""
-    return crop_photo(_thumbnail(photos / background.photo), background.crop, background.flip, 32, 24)
+def small_photo(photos: Path, background: Background, camera: Camera) -> Radiance:
+    """(h, w, 3) linear RGB of what the image shows of its background's photo, SMALL_PX on its longer side."""
+    scale = SMALL_PX / max(camera.width_px, camera.height_px)
+    size = max(1, round(scale * camera.width_px)), max(1, round(scale * camera.height_px))
+    return crop_photo(_thumbnail(photos / background.photo), background.crop, background.flip, *size)
 
 
 @lru_cache(maxsize=4096)

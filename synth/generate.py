@@ -44,7 +44,7 @@ from synth.types import Labels, SceneSpec
 from synth.worker import tune_worker
 
 MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
-FORMAT = 3
+FORMAT = 4
 VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
 
 
@@ -105,10 +105,11 @@ def generate(
         with locked(out / MANIFEST):
             done = store.recover()
             if done < count:
+                (out / ANNOTATIONS).unlink(missing_ok=True)  # else a run cut off would leave those of fewer
                 with closing(rendered(job, library, range(done, count), workers, executor)) as images:
                     for _ in track(store.append(done, images), total=count, label="render", start=done):
                         pass
-            if done < count or not (out / ANNOTATIONS).exists():
+            if not (out / ANNOTATIONS).exists():
                 write_annotations(out, library, store)
     except BlockingIOError as error:
         raise DataError(f"{out}: another run is writing there") from error

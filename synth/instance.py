@@ -80,6 +80,11 @@ def hull_world(asset: ObjectAsset, instance: ObjectInstance) -> Array:
     return apply(instance.T_world_from_object, corners)
 
 
+def middle(points: Array) -> Array:
+    """(3,) of the box of points (N, 3). Where an object is: its origin may lie anywhere."""
+    return np.asarray((points.min(0) + points.max(0)) / 2)
+
+
 def camera_from_object(camera: Camera, instance: ObjectInstance) -> Array:
     """T_camera_from_object (4, 4) of one instance."""
     return inverse(camera.T_world_from_camera) @ instance.T_world_from_object

@@ -9,7 +9,7 @@ import numpy as np
 
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid, rotation_between, unit
-from synth.instance import hull_world, outline
+from synth.instance import hull_world, middle, outline
 from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectInstance
 
 Rng = np.random.Generator
@@ -90,7 +90,7 @@ def _place_on_plane(
     placement = asset.placement
     height = -corners[:, 2].min()
     if placement.plane_at_m is not None:
-        height = -placement.plane_at_m * float(np.abs(placement.up) @ scale)
+        height = -placement.plane_at_m * float(np.square(placement.up) @ scale)
     shape = footprint(corners)
     if others and rng.random() < config.objects.touching:
         spot = _beside(shape, others[int(rng.integers(len(others)))].room, asset.diameter_m, rng)
@@ -172,7 +172,7 @@ def _place_free(
     if box is None or not in_view(config, asset, camera, instance, rng):
         return None
     for other in others:
-        apart = instance.T_world_from_object[:3, 3] - other.instance.T_world_from_object[:3, 3]
+        apart = middle(hull_world(asset, instance)) - middle(hull_world(asset, other.instance))
         if np.linalg.norm(apart) < asset.diameter_m or _overlap(box, other.room) > MAX_BOX_OVERLAP:
             return None
     return _Placed(instance, box)

@@ -84,7 +84,7 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
         config, library, background, lights[0], stream(seed, index, "environment")
     )
     if environment and not environment.map and library.photo_folder:
-        photo = small_photo(library.photo_folder, background)
+        photo = small_photo(library.photo_folder, background, camera)
         lights, ambient = lit_as(photo, config, camera, lights, ambient)
     return SceneSpec(
         seed=seed,

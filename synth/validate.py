@@ -17,7 +17,8 @@ from rich.table import Table
 from synth.coco import read_json, safe_relative_path
 from synth.errors import DataError
 from synth.faults import FAULTS, Finding, Log, is_integer
-from synth.shards import is_file, open_file
+from synth.formats.images import find_image, upright_size
+from synth.shards import open_file
 from synth.types import KeypointSchema
 from synth.validate_objects import Frame, check_annotations
 
@@ -196,12 +197,12 @@ def _check_image(row: dict[str, Any], file: Path, decode: bool, where: str, log:
         log.add("path_escape", where)
         return frame
     try:
-        image_file = _find_image(file, name)
+        image_file = find_image(file, name)
         if image_file is None:
             log.add("image_missing", where)
             return frame
         with open_file(image_file) as content, Image.open(content) as image:
-            size = image.size
+            size = upright_size(image)
             if decode:
                 image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -210,13 +211,6 @@ def _check_image(row: dict[str, Any], file: Path, decode: bool, where: str, log:
     if declared != (None, None) and size != declared:
         log.add("image_size", f"{where}: {declared[0]} x {declared[1]}, the file has {size[0]} x {size[1]}")
     return frame or Frame(*map(float, size))
-
-
-def _find_image(file: Path, name: str) -> Path | None:
-    """Next to the annotation file, or, for folder/annotations/x.json, in folder or its images/."""
-    roots = [file.parent, file.parent / "images", file.parent.parent, file.parent.parent / "images"]
-    usual = roots if file.parent.name == "annotations" else roots[:2]
-    return next((root / name for root in usual if is_file(root / name)), None)
 
 
 def _is_size(value: Any) -> bool:

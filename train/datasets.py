@@ -17,12 +17,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synth.coco import Category, KeypointDataset, read_coco, read_json
 from synth.errors import DataError
+from synth.formats import shapes
+from synth.formats.images import find_image, upright_size
 from synth.shards import is_file, open_file
 from synth.types import NOT_LABELLED, VISIBLE, Array
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,20 @@ class Sample:
 
 
 def read_samples(path: Path, *categories: Category) -> tuple[Sample, ...]:
-    """All labelled images at `path`: a COCO file, a folder holding annotations.json, or one JSON per image.
+    """All labelled images at `path`: a COCO file, a folder holding one (annotations.json, or the only file in
+    annotations/), or one JSON per image.
 
     COCO categories are found by name; where one is asked for, the file's only one is taken whatever its name.
-    Their keypoints are put in the schema's order by name. One JSON per image holds objects of one category.
+    Their keypoints are put in the schema's order by name. One JSON per image holds objects of one category,
+    with schema.json beside (see synth.formats.shapes) of several.
     Raises DataError for whatever is wrong, naming file and entry.
     """
     if path.is_file():
-        samples = _from_coco(path, categories)
-    elif (path / "annotations.json").is_file():
-        samples = _from_coco(path / "annotations.json", categories)
+        samples = _samples(read_coco(path), categories, path)
+    elif (path / shapes.SCHEMA).is_file():
+        samples = _samples(shapes.read(path, None), categories, path / shapes.SCHEMA)
+    elif path.is_dir() and (file := _coco_in(path)):
+        samples = _samples(read_coco(file), categories, file)
     elif path.is_dir():
         samples = _from_json_per_image(path, categories)
     else:
@@ -65,6 +70,17 @@ def read_samples(path: Path, *categories: Category) -> tuple[Sample, ...]:
     if not samples:
         raise DataError(f"{path}: holds no labelled image")
     return samples
+
+
+def _coco_in(folder: Path) -> Path | None:
+    """The folder's COCO file."""
+    if (folder / "annotations.json").is_file():
+        return folder / "annotations.json"
+    files = annotation_files(folder)
+    if len(files) != 1:
+        return None
+    raw = read_json(files[0])
+    return files[0] if isinstance(raw, dict) and "images" in raw else None
 
 
 def annotation_files(path: Path) -> list[Path]:
@@ -82,6 +98,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with open_file(path) as file, Image.open(file) as image:
             ImageOps.exif_transpose(image, in_place=True)
+            if image.mode.startswith("I"):  # 16 bits of grey, which PIL would cut off at 255
+                grey = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
             return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not readable as an image: {error}") from error
@@ -94,20 +113,19 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         with open_file(path) as file, Image.open(file) as image:
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             mark = END_MARKS.get(image.format or "", b"")
-            width, height = image.size
+            size = upright_size(image)
             file.seek(-min(64, file.seek(0, io.SEEK_END)), io.SEEK_END)
             whole = mark in file.read()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not readable as an image: {error}") from error
     if not whole:
         read_image(path)
-    return (height, width) if turned else (width, height)
+    return size
 
 
-def _from_coco(path: Path, categories: Sequence[Category]) -> tuple[Sample, ...]:
-    dataset = read_coco(path)
+def _samples(dataset: KeypointDataset, categories: Sequence[Category], path: Path) -> tuple[Sample, ...]:
+    """path: of the labels, beside which the images are."""
     matched = _matching(dataset, categories, path)
     most = max(len(category.schema) for category in categories)
     samples = []
@@ -118,7 +136,7 @@ def _from_coco(path: Path, categories: Sequence[Category]) -> tuple[Sample, ...]
             order = matched[a.category_id][1]
             points[: len(order)] = a.keypoints[order]
         sample = _sample(
-            path.parent / image.file_name,
+            find_image(path, image.file_name) or path.parent / image.file_name,
             np.array([a.box_xyxy for a in own]).reshape(-1, 4),
             keypoints,
             where=str(path),
@@ -206,6 +224,7 @@ def _parse_objects(raw: Any, category: Category, where: str) -> tuple[Array, Arr
     ):
         raw_boxes, raw_keypoints = raw["bboxes"], raw["keypoints"]
     elif isinstance(raw, list) and all(isinstance(o, dict) and {"box", "keypoints"} <= o.keys() for o in raw):
+        raw = [o for o in raw if o.get("category", category.name) == category.name]
         raw_boxes, raw_keypoints = [o["box"] for o in raw], [o["keypoints"] for o in raw]
     else:
         raise DataError(f'{where}: expected a list of {{"box", "keypoints"}} or {{"bboxes", "keypoints"}}')

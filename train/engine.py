@@ -202,7 +202,7 @@ class Run:
         began = time.monotonic() - self.progress.seconds
         batches = self._batches()
         writer = (
-            SummaryWriter(str(self.out / "tensorboard"), purge_step=self.progress.step)
+            SummaryWriter(str(self.out / "tensorboard"), purge_step=self.progress.step + 1)
             if self.processes.leads
             else None
         )

@@ -18,7 +18,16 @@ from train.checkpoint import labels_hash, provenance, read_meta
 from train.datasets import Sample, read_image, read_samples
 from train.draw import draw_categories
 from train.html_report import percents, write_report
-from train.metrics import Found, Truth, ap_draws, evaluate, interval, keypoint_errors, truth_of
+from train.metrics import (
+    Found,
+    Truth,
+    ap_draws,
+    as_json,
+    evaluate,
+    interval,
+    keypoint_errors,
+    truth_of,
+)
 from train.predict import Detector, snapshot_folder
 from train.reliability import reliability, uncalibrated
 
@@ -59,7 +68,7 @@ def evaluate_photos(
     }
     draws = ap_draws(truths, founds, [category.schema for category in categories])
     result["confidence_95"]["keypoint_ap"] = interval(draws)
-    result["keypoint_ap_draws"] = draws.round(4).tolist()
+    result["keypoint_ap_draws"] = as_json(draws)
     write_sheets(out, samples, founds, categories)
     folder = snapshot_folder(weights)
     before = reliability(truths, uncalibrated(founds, detector.calibration))

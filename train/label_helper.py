@@ -16,13 +16,14 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synth.coco import Annotation, Category, ImageLabels, write_coco
 from synth.errors import ConfigError, DataError
 from synth.files import write_text
 from synth.formats.images import place
 from synth.progress import track
-from synth.types import OCCLUDED, VISIBLE
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Array
 from train.datasets import read_image
 from train.predict import Detector
 from train.runtime import Detection
@@ -125,10 +126,16 @@ def _labels(
     annotations = []
     for found in guess.objects:
         v = np.where(found.keypoint_scores >= keypoint_score, VISIBLE, OCCLUDED)
+        v[~_inside(found.keypoints, guess)] = NOT_LABELLED
         area = float(np.prod(found.box_xyxy[2:] - found.box_xyxy[:2]))
         points = np.column_stack([found.keypoints, v])
         annotations.append(Annotation(own[found.name].id, found.box_xyxy, points, area))
     return ImageLabels(index + 1, name, guess.width, guess.height, tuple(annotations))
+
+
+def _inside(points: Array, guess: Guess) -> NDArray[np.bool_]:
+    """(K,) which of the points (K, 2) lie in the picture."""
+    return np.asarray(((points >= 0) & (points < [guess.width, guess.height])).all(axis=1))
 
 
 def _task(path: str, guess: Guess, own: dict[str, Category]) -> dict[str, Any]:
@@ -149,9 +156,11 @@ def _task(path: str, guess: Guess, own: dict[str, Category]) -> dict[str, Any]:
                 "value": {**box, "rectanglelabels": [found.name]},
             }
         )
-        names = own[found.name].schema.names
+        names, inside = own[found.name].schema.names, _inside(found.keypoints, guess)
         points = zip(names, found.keypoints * to_percent, found.keypoint_scores, strict=True)
         for k, (name, (x, y), sure) in enumerate(points):
+            if not inside[k]:
+                continue
             results.append(
                 {
                     **shared,

@@ -278,6 +278,11 @@ def interval(draws: Array) -> list[float] | None:
     return [float(v) for v in np.nanpercentile(draws, [tail, 100 - tail])]
 
 
+def as_json(draws: Array) -> list[float | None]:
+    """Rounded to 4 digits; what is no number, which JSON does not know, as None."""
+    return [None if np.isnan(draw) else round(float(draw), 4) for draw in draws]
+
+
 def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None) -> float | None:
     """Share of labelled keypoints nearer than threshold * box's longer side; not found counts as wrong."""
     right = errors.error_px <= threshold * errors.side_px
@@ -397,16 +402,14 @@ def bootstrap(errors: Errors, n_images: int, seed: int = 0) -> dict[str, Any]:
     rows_of = [np.flatnonzero(errors.image == image) for image in range(n_images)]
     rng = np.random.default_rng(seed)
     names = [f"{t:.2f}" for t in PCK_THRESHOLDS]
-    draws: list[list[float]] = []
+    shares: list[list[float]] = []
+    medians: list[float] = []
     for _ in range(BOOTSTRAP_ROUNDS if len(errors.image) else 0):
         rows = np.concatenate([rows_of[i] for i in rng.integers(n_images, size=n_images)])
         error, side = errors.error_px[rows], errors.side_px[rows]
+        if len(rows):
+            shares.append([float((error <= t * side).mean()) for t in PCK_THRESHOLDS])
         if np.isfinite(error).any():
-            shares = [float((error <= t * side).mean()) for t in PCK_THRESHOLDS]
-            draws.append([*shares, float(np.median(error[np.isfinite(error)]))])
-    if not draws:
-        return {"pck": dict.fromkeys(names), "error_px_median": None}
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(np.array(draws), [tail, 100 - tail], axis=0)
-    intervals = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
-    return {"pck": dict(zip(names, intervals[:-1], strict=True)), "error_px_median": intervals[-1]}
+            medians.append(float(np.median(error[np.isfinite(error)])))
+    of_shares = [interval(column) for column in np.array(shares).reshape(-1, len(names)).T]
+    return {"pck": dict(zip(names, of_shares, strict=True)), "error_px_median": interval(np.array(medians))}

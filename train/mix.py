@@ -17,6 +17,7 @@ ENDLESS = 2**62
 MAX_PERIOD = 10_000
 EVEN_AT = 30
 """Photos that make up half of every batch beside rendered images."""
+MOST_REAL = 0.99
 
 
 def real_share(n_synthetic: int, n_real: int) -> float:
@@ -26,7 +27,7 @@ def real_share(n_synthetic: int, n_real: int) -> float:
     """
     if not n_real or not n_synthetic:
         return float(n_real > 0)
-    return round(n_real / (n_real + EVEN_AT), 2)
+    return min(round(n_real / (n_real + EVEN_AT), 2), MOST_REAL)
 
 
 class Draw(NamedTuple):

@@ -23,6 +23,7 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from train.config import ModelConfig
 from train.weights import State, load_by_order, vendor_state
@@ -326,11 +327,21 @@ def build_model(
     elif weights == "imagenet":
         _load_imagenet(model.backbone, config)
     freeze(model.backbone.body, config)
-    fold(model.backbone.body, eps=0.0 if config.weights == "coco" else None)
+    if config.weights == "coco":  # whose norms have no eps, as torchvision's overwrite_eps says
+        for module in model.backbone.body.modules():
+            if isinstance(module, (FrozenBatchNorm2d, FrozenBatchNormAct2d)):
+                module.eps = 0.0
+    fold(model.backbone.body)
     model.backbone.body.to(memory_format=torch.channels_last)
     uncalibrated = torch.tensor([UNCALIBRATED] * (num_classes - 1))
     model.register_buffer("calibration", uncalibrated, persistent=False)
     return model
+
+
+def _in_single_precision(_: nn.Module, __: Any, levels: tuple[list[Tensor], ...]) -> tuple[list[Tensor], ...]:
+    """torchvision rounds proposals, and then the true boxes, to the type of what the proposing head says: in
+    bfloat16 to 4 px and more."""
+    return tuple([level.float() for level in kind] for kind in levels)
 
 
 def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> KeypointDetector:
@@ -365,6 +376,7 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         keypoint_head=KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers),
         keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
     )
+    model.rpn.head.register_forward_hook(_in_single_precision)
     mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
     for part in (model.rpn, model.roi_heads):
@@ -443,14 +455,14 @@ class _Scaled(nn.Module):
         return weight * self.scale
 
 
-def fold(body: nn.Module, eps: float | None = None) -> None:
+def fold(body: nn.Module) -> None:
     """Makes frozen norms part of the convolutions before them: the same function and the same gradients of
-    the weights, but two passes less over each map. eps: of the norms, None = their own."""
+    the weights, but two passes less over each map."""
     before = nn.Module()
     for name, module in list(body.named_modules()):
         if isinstance(module, FrozenBatchNormAct2d) and isinstance(before, nn.Conv2d):
             norm = module.state_dict()
-            scale = norm["weight"] * (norm["running_var"] + (module.eps if eps is None else eps)).rsqrt()
+            scale = norm["weight"] * (norm["running_var"] + module.eps).rsqrt()
             shift = norm["bias"] - norm["running_mean"] * scale
             before.bias = nn.Parameter(shift, requires_grad=False)
             register_parametrization(before, "weight", _Scaled(scale))

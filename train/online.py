@@ -3,6 +3,8 @@
 torchvision is imported before OpenGL: with Mesa's software rasterizer loaded first, importing it crashes.
 """
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import torchvision  # noqa: F401
 from numpy.typing import NDArray
 
 from synth.coco import Category
-from synth.generate import Images, RenderJob, generate
+from synth.generate import ANNOTATIONS, Images, RenderJob, generate
 from synth.types import Labels
 from train.datasets import Sample, read_samples
 
@@ -56,7 +58,10 @@ def sample_of(labels: Labels, name: Path, width: int, height: int, category: Cat
 
 
 def online_validation(job: RenderJob, folder: Path, count: int, category: Category) -> tuple[Sample, ...]:
-    """Images to choose the best snapshot on, rendered once into `folder`, of another seed than the job's."""
-    other = replace(job, seed=job.seed + 1)
-    generate(other, folder, count, 1)
+    """Images to choose the best snapshot on, rendered once into `folder`, of another seed than the job's: by
+    the first of torchrun's processes, the others wait for it."""
+    if os.environ.get("RANK", "0") == "0":
+        generate(replace(job, seed=job.seed + 1), folder, count, 1)
+    while not (folder / ANNOTATIONS).exists():
+        time.sleep(0.5)
     return read_samples(folder, category)

@@ -63,6 +63,8 @@ def solve_pose(points_m: Array, keypoints: Array, scores: Array, camera: Camera)
     camera = replace(camera, T_world_from_camera=np.eye(4))
     rays = undistorted(camera, keypoints)
     usable &= np.isfinite(rays).all(axis=1)
+    if usable.sum() < MIN_POINTS:
+        return NoPose(f"{int(usable.sum())} keypoints lie where the lens sees, expected {MIN_POINTS}")
     extent = np.linalg.norm(np.ptp(keypoints[usable], axis=0))
     limit_px = max(OUTLIER_SHARE * float(extent), 1.0)
     chosen = np.flatnonzero(usable)

@@ -24,7 +24,7 @@ from train.config import TrainConfig, with_changes
 from train.datasets import Sample, read_samples
 from train.engine import TrainData, train
 from train.evaluate import detect, write_sheets
-from train.metrics import ap_draws, evaluate, interval, truth_of
+from train.metrics import ap_draws, as_json, evaluate, interval, truth_of
 from train.predict import Detector
 from train.report import write_learning_curve
 
@@ -162,7 +162,7 @@ def _score(detector: Detector, category: Category, test: Sequence[Sample], folde
     truths = [truth_of(sample) for sample in test]
     write_sheets(folder, test, founds, [category])
     draws = ap_draws(truths, founds, [category.schema])
-    return {**evaluate(truths, founds, [category]), "keypoint_ap_draws": draws.round(4).tolist()}
+    return {**evaluate(truths, founds, [category]), "keypoint_ap_draws": as_json(draws)}
 
 
 def summary(out: Path, todo: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def summary(out: Path, todo: Sequence[Cell]) -> list[dict[str, Any]]:
         scores = [read_json(out / c.name / SCORE) for c in same if (out / c.name / SCORE).exists()]
         if not scores:
             continue
-        draws = np.mean([s["keypoint_ap_draws"] for s in scores], axis=0)
+        draws = np.mean(np.array([s["keypoint_ap_draws"] for s in scores], np.float64), axis=0)
         shares = [m for s in scores if (m := s["error_share"]["median"]) is not None]
         drawn[first.photos, first.synthetic] = draws
         rows.append(

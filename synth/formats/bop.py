@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from synth.assets import load_object
 from synth.coco import Annotation, Category, ImageLabels, KeypointDataset, read_json
@@ -39,7 +40,7 @@ class PoseLabel:
 def write(source: Path, object_: str, target: Path) -> None:
     """`source`: a folder that `meshmark render` made, of `object_`; poses come from its log.
 
-    Raises DataError for a folder without it, and for lenses and per-axis scales, which BOP cannot hold.
+    Raises DataError for a folder without it, and for lenses, scales and moved joints, which BOP cannot hold.
     """
     asset = load_object(object_)
     cameras: dict[str, Any] = {}
@@ -112,6 +113,8 @@ def read_keypoints(folder: Path, object_: str) -> KeypointDataset:
                 continue
             camera = Camera(width, height, pose.K, inverse(pose.T_camera_from_object))
             info = _visible(infos, index, row, f"{folder / INFO}: image {index}")
+            if info is not None and (info[0][2:] <= info[0][:2]).any():
+                continue  # wholly hidden: BOP's box is then -1, -1, -1, -1
             annotations.append(_keypoints(camera, asset, info))
         name = picture.relative_to(folder).as_posix()
         images.append(ImageLabels(index + 1, name, width, height, tuple(annotations)))
@@ -151,13 +154,14 @@ def _check(row: dict[str, Any], where: str) -> None:
     for instance in row["scene"]["objects"]:
         if not all(math.isclose(s, 1.0) for s in instance["scale"]):
             raise DataError(f"{where}: an object is scaled, which BOP cannot hold; give scale ranges of 1")
+        if any(instance["joints"].values()):
+            raise DataError(f"{where}: an object's joints are moved, which BOP cannot hold; give ranges of 0")
 
 
 def _info(annotation: dict[str, Any]) -> dict[str, Any]:
-    x0, y0, x1, y1 = annotation["box_xyxy"]
     visible = annotation["area"]
     return {
-        "bbox_visib": [x0, y0, x1 - x0, y1 - y0],
+        "bbox_visib": coco_mask.toBbox(annotation["segmentation"]).tolist(),
         "px_count_visib": int(visible),
         "px_count_all": round(visible / max(annotation["visible_fraction"], 1e-9)),
         "visib_fract": annotation["visible_fraction"],

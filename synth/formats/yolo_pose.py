@@ -26,18 +26,26 @@ MAX_KEYPOINTS = 1000
 
 
 def write(dataset: KeypointDataset, root: Path, target: Path) -> None:
-    """Images of `root`; every VAL_EVERY-th goes to val. Raises DataError for categories of unequal K."""
+    """Images of `root`; every VAL_EVERY-th goes to val. Raises DataError for categories whose keypoints are
+    not alike."""
     counts = {len(c.schema) for c in dataset.categories}
     if len(counts) != 1:
         raise DataError(f"categories have {sorted(counts)} keypoints, YOLO-pose needs one number for all")
+    schemas = [category.schema for category in dataset.categories]
+    if len({(s.skeleton, s.flip_pairs, s.oks_sigmas) for s in schemas}) > 1:
+        raise DataError(
+            "categories differ in skeleton, flip pairs or sigmas, YOLO-pose needs the same for all"
+        )
     (target / DATA).write_text(yaml.safe_dump(_description(dataset, counts.pop()), sort_keys=False))
     classes = {category.id: n for n, category in enumerate(dataset.categories)}
     for n, (image, name) in enumerate(zip(dataset.images, flat_names(dataset.images), strict=True)):
         split = SPLITS[n % VAL_EVERY == VAL_EVERY - 1]
-        place(root / image.file_name, target / "images" / split / name)
+        path = root / image.file_name
+        place(path, target / "images" / split / name)
         label = target / "labels" / split / f"{Path(name).stem}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
-        label.write_text("".join(_line(a, classes[a.category_id], image) for a in image.annotations))
+        size = (image.width, image.height) if image.width and image.height else image_size(path)
+        label.write_text("".join(_line(a, classes[a.category_id], size) for a in image.annotations))
 
 
 def read(folder: Path) -> KeypointDataset:
@@ -105,7 +113,7 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
                 KeypointSchema(
                     names=tuple(map(str, keypoints.get(n) or [f"keypoint_{i}" for i in range(k)])),
                     skeleton=tuple((int(a), int(b)) for a, b in raw.get("skeleton") or ()),
-                    flip_pairs=pairs if raw.get("flip_defined", "flip_idx" in raw) else None,
+                    flip_pairs=pairs if raw.get("flip_defined", bool(raw.get("flip_idx"))) else None,
                     oks_sigmas=tuple(float(s) for s in raw.get("oks_sigmas") or [DEFAULT_SIGMA] * k),
                 ),
             )
@@ -115,8 +123,8 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
         raise DataError(f"{path}: expected kpt_shape, names and flip_idx of YOLO-pose: {error!r}") from error
 
 
-def _line(annotation: Annotation, class_: int, image: ImageLabels) -> str:
-    size = np.array([image.width, image.height], dtype=np.float64)
+def _line(annotation: Annotation, class_: int, size_px: tuple[int, int]) -> str:
+    size = np.array(size_px, dtype=np.float64)
     x0, y0, x1, y1 = annotation.box_xyxy / np.tile(size, 2)
     shares = annotation.keypoints[:, :2] / size
     words = [str(class_), *(repr(float(v)) for v in ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0))]

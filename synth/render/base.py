@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synth.background import crop_photo, load_photo, surface
 from synth.config import RENDERERS
 from synth.geometry import apply, rays
-from synth.instance import Library, hull_world, outline
+from synth.instance import Library, hull_world, middle, outline
 from synth.mesh_pool import box_projected
 from synth.types import Array, Distractor, Look, MaterialRange, Part, RenderResult, SceneSpec
 
@@ -147,8 +147,8 @@ def reach(scene: SceneSpec) -> float:
 
 
 def shadow_region(scene: SceneSpec, library: Library) -> tuple[Array, float]:
-    """Centre (3,) and radius of a sphere around everything that casts a shadow."""
-    spheres = [(o.T_world_from_object[:3, 3], library[o.asset].diameter_m) for o in scene.objects]
+    """Centre (3,) and radius of a sphere around everything that casts a shadow, and some room beside it."""
+    spheres = [(middle(hull_world(library[o.asset], o)), library[o.asset].diameter_m) for o in scene.objects]
     spheres += [
         (d.T_world_from_object[:3, 3], float(np.linalg.norm(d.size_m)) / 2) for d in scene.distractors
     ]

@@ -123,7 +123,7 @@ def row(title: str, founds: list[dict[str, Any]]) -> str:
         return float(np.mean(np.array(values, dtype=float)))
 
     scores = [found["keypoints"]["ap"] for found in founds]
-    draws = np.mean([found["keypoint_ap_draws"] for found in founds], axis=0)
+    draws = np.mean(np.array([found["keypoint_ap_draws"] for found in founds], np.float64), axis=0)
     low, high = interval(draws) or (np.nan, np.nan)
     seeds = f"; {min(scores):.3f} to {max(scores):.3f}" if len(scores) > 1 else ""
     return (

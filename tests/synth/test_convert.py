@@ -10,10 +10,12 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from synth.coco import Annotation, Category, ImageLabels, KeypointDataset, read_coco, write_coco
 from synth.config import load_config
 from synth.convert import read
+from synth.errors import DataError
 from synth.formats import bop
 from synth.generate import RenderJob, generate, read_log
 from synth.types import KeypointSchema
@@ -199,3 +201,77 @@ def test_a_schemaless_folder_takes_its_names_from_the_object(tmp_path: Path) -> 
     assert done.exit_code == 0, done.output
     (image,) = read_coco(tmp_path / "out" / "annotations.json").images
     assert image.annotations[0].keypoints.tolist() == [[5, 5, 2], [20, 15, 0]]
+
+
+def test_links_are_followed_and_names_that_differ_in_their_suffix_stay_apart(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "coco", [[], []])
+    (source / "store").mkdir()
+    (source / "images" / "0.png").rename(source / "store" / "a.png")
+    (source / "images" / "0.png").symlink_to("../store/a.png")
+    Image.open(source / "images" / "1.png").save(source / "images" / "0.jpg")
+    raw = json.loads((source / "annotations.json").read_text())
+    raw["images"][1]["file_name"] = "images/0.jpg"
+    (source / "annotations.json").write_text(json.dumps(raw))
+    assert run(source, tmp_path / "out", "--to", "shapes").exit_code == 0
+    files = sorted((tmp_path / "out" / "images").iterdir())
+    assert [file.suffix for file in files] == [".png", ".jpg"]
+    assert not any(file.is_symlink() for file in files)
+    assert len(list((tmp_path / "out" / "annotations").iterdir())) == 2
+
+
+def test_turned_photos_keep_their_coordinates(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (48, 64)).save(source / "images" / "0.png", exif=exif)
+    for kind in ("yolo-pose", "shapes"):
+        assert run(source, tmp_path / kind, "--to", kind).exit_code == 0
+        back = tmp_path / f"{kind}-coco"
+        assert run(tmp_path / kind, back, "--to", "coco").exit_code == 0
+        after = read_coco(back / "annotations.json")
+        same_labels(read_coco(source / "annotations.json"), after)
+        assert (after.images[0].width, after.images[0].height) == (64, 48)
+
+
+def test_yolo_pose_takes_a_missing_size_from_the_picture(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    raw = json.loads((source / "annotations.json").read_text())
+    del raw["images"][0]["width"]
+    (source / "annotations.json").write_text(json.dumps(raw))
+    assert run(source, tmp_path / "yolo", "--to", "yolo-pose").exit_code == 0
+    same_labels(read_coco(source / "annotations.json"), read(tmp_path / "yolo")[0])
+
+
+def test_yolo_pose_refuses_categories_that_mirror_differently(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "coco", [[]])
+    raw = json.loads((source / "annotations.json").read_text())
+    raw["categories"].append({**raw["categories"][0], "id": 8, "name": "other", "flip_pairs": None})
+    (source / "annotations.json").write_text(json.dumps(raw))
+    done = run(source, tmp_path / "yolo", "--to", "yolo-pose")
+    assert done.exit_code == 2
+    assert "flip pairs" in done.output
+
+
+def test_objects_that_a_bop_scene_hides_wholly_are_left_out(boards: Path, tmp_path: Path) -> None:
+    run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard")
+    info = tmp_path / "bop" / "scene_gt_info.json"
+    raw = json.loads(info.read_text())
+    first = next(rows for rows in raw.values() if rows)
+    first[0] |= {"bbox_visib": [-1, -1, -1, -1], "visib_fract": 0.0}
+    info.write_text(json.dumps(raw))
+    assert run(tmp_path / "bop", tmp_path / "coco", "--to", "coco", "--object", "chessboard").exit_code == 0
+    before, after = (
+        sum(len(image.annotations) for image in read_coco(folder / "annotations.json").images)
+        for folder in (boards, tmp_path / "coco")
+    )
+    assert after == before - 1
+
+
+def test_bop_boxes_are_those_of_the_masks_and_moved_joints_are_refused(boards: Path) -> None:
+    row = next(row for row in read_log(boards) if row["annotations"])
+    labelled = row["annotations"][0]
+    wide = {**labelled, "box_xyxy": [0.0, 0.0, 640.0, 480.0]}
+    assert bop._info(wide)["bbox_visib"] == coco_mask.toBbox(labelled["segmentation"]).tolist()
+    row["scene"]["objects"][0]["joints"] = {"rudder": 0.1}
+    with pytest.raises(DataError, match="joints"):
+        bop._check(row, "here")

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import OpenEXR
 import pytest
+from PIL import Image
 
+from synth.background import crop_photo
 from synth.environment import (
     LEVELS_PX,
     Surround,
@@ -16,10 +18,12 @@ from synth.environment import (
     photo_key,
     photo_radiance,
     read_panorama,
+    small_photo,
     surround,
     white,
 )
 from synth.errors import DataError
+from synth.types import Background, Camera
 
 
 def write_exr(path: Path, rgb: np.ndarray) -> Path:
@@ -150,3 +154,15 @@ def test_a_photos_key_light_has_its_place_and_colour() -> None:
     assert place[1] < -0.4
     assert color[0] == 1.0 > color[1] > color[2] > 0.4
     assert 0.05 < luminance < 0.15
+
+
+@pytest.mark.parametrize("size", [(640, 480), (360, 640)])
+def test_light_comes_from_what_the_image_shows_of_its_photo(tmp_path: Path, size: tuple[int, int]) -> None:
+    photo = np.zeros((300, 400, 3), np.uint8)
+    photo[:, 300:] = 255
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    background = Background("photo", "a.png", (0.0, 0.0, 1.0, 1.0), False, 0, 1.0, 0.5, False)
+    small = small_photo(tmp_path, background, Camera(*size, np.eye(3), np.eye(4)))
+    shown = crop_photo(photo, background.crop, background.flip, *size)
+    assert small.shape[0] / small.shape[1] == pytest.approx(size[1] / size[0], rel=0.05)
+    assert (small.max() > 0.5) == bool(shown.max() > 128)

@@ -364,3 +364,19 @@ def threads() -> set[int]:
 def test_a_worker_computes_with_one_thread(job: RenderJob) -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker, (job,)) as pool:
         assert pool.submit(threads).result() == {1}
+
+
+def test_annotations_of_a_run_cut_off_before_them_are_whole_after_the_next(
+    job: RenderJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(job, tmp_path, 2, 1)
+
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synth.generate, "write_annotations", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            generate(job, tmp_path, 4, 1)
+    assert generate(job, tmp_path, 3, 1) == 0
+    assert len(json.loads((tmp_path / "annotations.json").read_text())["images"]) == 4

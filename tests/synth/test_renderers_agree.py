@@ -13,6 +13,7 @@ from PIL import Image
 from synth.assets import ASSETS, load_object
 from synth.background import photo_names
 from synth.config import RENDERERS, SynthConfig
+from synth.geometry import rigid
 from synth.instance import Library, hull_world
 from synth.labels import make_labels
 from synth.lens import take
@@ -20,7 +21,7 @@ from synth.mesh_pool import MeshPool, open_pool
 from synth.render import Renderer, open_renderer
 from synth.render import fast as fast_renderer
 from synth.sample import sample_scene
-from synth.types import Look, RenderResult, SceneSpec
+from synth.types import Light, Look, RenderResult, SceneSpec
 
 SCENES = 50
 LAMPS = {"from_photo": 0.0, "key_radius_deg": [0.0, 0.0], "ambient": [0.0, 0.0]}
@@ -237,3 +238,28 @@ def test_backs_of_closed_parts_are_not_missed(name: str) -> None:
         np.testing.assert_allclose(fronts.depth_m, both.depth_m, rtol=1e-3)
         other = np.abs(fronts.rgb.astype(int) - both.rgb).max(axis=2) > 3
         assert other.mean() < 1e-3
+
+
+def test_light_and_shadow_do_not_depend_on_where_the_meshs_origin_lies(
+    box_library: Library, box_scene: Scenes
+) -> None:
+    asset, offset = box_library.objects[0], np.array([3.0, 2.0, 1.0])
+    (parts,), (hull,) = asset.meshes, asset.hulls
+    elsewhere = replace(
+        asset,
+        meshes=(tuple(replace(part, vertices=part.vertices + offset) for part in parts),),
+        hulls=(hull + offset,),
+    )
+    scene = box_scene(
+        background=replace(box_scene().background, on_plane=True),
+        lights=(Light("key", (0.6, 0.0, 0.8), 0.9, (1.0, 1.0, 1.0)),),
+    )
+    (instance,) = scene.objects
+    T = instance.T_world_from_object @ rigid(np.eye(3), -offset)
+    moved = replace(scene, objects=(replace(instance, T_world_from_object=T),))
+    pictures = []
+    for library, shown in ((box_library, scene), (Library((elsewhere,)), moved)):
+        opened = open_renderer(library, backend="fast")
+        pictures.append(opened.render(shown).rgb.astype(int))
+        opened.close()
+    assert (np.abs(pictures[0] - pictures[1]).max(2) > 8).mean() < 0.002

@@ -232,3 +232,20 @@ def test_the_camera_is_inside_no_distractor(box_library: Library) -> None:
         for distractor in scene.distractors:
             half = np.linalg.norm(distractor.size_m) / 2
             assert np.linalg.norm(distractor.T_world_from_object[:3, 3] - eye) > half
+
+
+@pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.0, 0.6, 0.8)])
+def test_the_waterline_lies_at_its_height_along_up(
+    box_library: Library, up: tuple[float, float, float]
+) -> None:
+    asset = box_library.objects[0]
+    upright = replace(
+        asset,
+        placement=replace(asset.placement, mode="upright", up=up, plane_at_m=0.02),
+        scale_range=((0.8, 0.8), (1.1, 1.1), (1.3, 1.3)),
+    )
+    config = SynthConfig.model_validate({"objects": {"count": [1, 1], "negatives": 0.0}})
+    scene = sample_scene(config, Library((upright,)), 0, 0)
+    (instance,) = scene.objects
+    on_line = instance.T_world_from_object @ [*(0.02 * np.array(up) * instance.scale), 1.0]
+    assert on_line[2] == pytest.approx(0.0, abs=1e-9)

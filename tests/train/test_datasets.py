@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from synth.coco import Category
+from synth.convert import convert
 from synth.errors import DataError
 from synth.shards import END, pack
 from synth.types import KeypointSchema
@@ -267,4 +269,60 @@ def test_a_truncated_shard_is_named(coco_folder: Maker, category: Category) -> N
     shard = folder / "shard-00000.tar"
     shard.write_bytes(shard.read_bytes()[:-3000])
     with pytest.raises(DataError, match=r"shard-00000\.tar: truncated in '001\.jpg'"):
+        read_samples(folder, category)
+
+
+def test_sixteen_bits_of_grey_become_eight(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == (ramp >> 8)[:, :, None]).all()
+
+
+def test_shapes_with_a_schema_tell_objects_and_keypoints_apart(
+    coco_folder: Maker, category: Category, tmp_path: Path
+) -> None:
+    source = coco_folder(n=4)
+
+    def two_kinds(raw: Any) -> None:
+        raw["categories"].append({**raw["categories"][0], "id": 2, "name": "other"})
+        raw["annotations"][0]["category_id"] = 2
+
+    edit(source / "annotations.json", two_kinds)
+    convert(source, tmp_path / "shapes", "shapes", None, None)
+    swapped = replace(category, schema=KeypointSchema(("tail", "nose"), ((0, 1),), (), (0.08, 0.08)))
+    for wanted in ((category,), (swapped,), (category, replace(category, id=2, name="other"))):
+        of_coco, of_shapes = (read_samples(folder, *wanted) for folder in (source, tmp_path / "shapes"))
+        for a, b in zip(of_coco, of_shapes, strict=True):
+            np.testing.assert_array_equal(a.labels, b.labels)
+            np.testing.assert_allclose(a.keypoints, b.keypoints)
+
+
+def test_objects_of_another_name_are_not_this_one(photo_folder: Maker, category: Category) -> None:
+    folder = photo_folder(n=1)
+    named = {"box": [1, 2, 30, 40], "keypoints": [[5, 5, 1], [9, 9, 1]]}
+    rows = [named, {**named, "category": "bug"}, {**named, "category": "wasp"}]
+    (folder / "annotations" / "p0.json").write_text(json.dumps(rows))
+    assert len(read_samples(folder, category)[0].boxes) == 2
+
+
+def test_cvats_layout_of_coco_is_read_by_its_folder_and_its_file(
+    coco_folder: Maker, category: Category
+) -> None:
+    folder = coco_folder(n=3)
+    file = folder / "annotations" / "person_keypoints_default.json"
+    file.parent.mkdir()
+    (folder / "annotations.json").rename(file)
+    file.write_text(file.read_text().replace("images/", ""))
+    for path in (folder, file):
+        assert [s.image_path.parent.name for s in read_samples(path, category)] == ["images"] * 3
+
+
+@pytest.mark.parametrize("key", ["width", "visible_fraction", "area", "iscrowd"])
+def test_numbers_of_coco_that_are_none_are_named(coco_folder: Maker, category: Category, key: str) -> None:
+    folder = coco_folder(n=1)
+    edit(
+        folder / "annotations.json",
+        lambda raw: raw["images" if key == "width" else "annotations"][0].update({key: "big"}),
+    )
+    with pytest.raises(DataError, match=f"{key}|big"):
         read_samples(folder, category)

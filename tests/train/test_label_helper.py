@@ -2,6 +2,7 @@ import csv
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from train.checkpoint import describe, write_snapshot
 from train.cli import main
 from train.config import TrainConfig
 from train.datasets import read_samples
-from train.label_helper import certainty, label_helper
+from train.label_helper import Guess, _labels, _task, certainty, label_helper
 from train.model import build_model
 from train.runtime import Detection
 
@@ -152,3 +153,13 @@ def test_label_helper_from_the_command_line(
     assert result.exit_code == 1
     assert "left out" in result.output
     assert len(read_samples(tmp_path / "o" / "person_keypoints_default.json", category)) == 2
+
+
+def test_keypoints_beyond_the_picture_are_not_labelled(category: Category) -> None:
+    beyond = replace(detection(0.9), keypoints=np.array([[-3.0, 5.0], [20.0, 30.0]]))
+    guess = Guess(Path("a.jpg"), 80, 60, (beyond,), 1.0)
+    own = {beyond.name: category}
+    (annotation,) = _labels(0, "a.jpg", guess, own, 0.01).annotations
+    assert annotation.keypoints[:, 2].tolist() == [0, 2]
+    results = _task("a.jpg", guess, own)["predictions"][0]["result"]
+    assert [r["value"]["keypointlabels"] for r in results if r["type"] == "keypointlabels"] == [["tail"]]

@@ -9,6 +9,7 @@ from synth.types import KeypointSchema
 from train.metrics import (
     Found,
     Truth,
+    as_json,
     average_precision,
     box_iou,
     evaluate,
@@ -180,3 +181,17 @@ def test_confidence_interval_holds_the_value_and_widens_with_fewer_images() -> N
         return high - low
 
     assert interval(8) > interval(80) > 0
+
+
+def test_intervals_of_pck_know_resamples_in_which_nothing_is_found() -> None:
+    truths = [truth((BOX, ENDS))] * 10
+    nothing = evaluate(truths, [found()] * 10, CATEGORIES)["confidence_95"]
+    assert nothing["pck"]["0.05"] == [0.0, 0.0]
+    assert nothing["error_px_median"] is None
+    one = evaluate(truths, [found((BOX, 0.9, RIGHT)), *[found()] * 9], CATEGORIES)["confidence_95"]
+    assert one["pck"]["0.05"][0] == 0.0 < one["pck"]["0.05"][1]
+    assert one["error_px_median"] == [0.0, 0.0]
+
+
+def test_what_is_no_number_is_none_in_json() -> None:
+    assert as_json(np.array([0.12344, np.nan])) == [0.1234, None]

@@ -126,3 +126,7 @@ def test_without_a_share_asked_for_many_photos_make_up_more_of_a_batch_than_few(
     assert [real_share(1000, n) for n in (0, 5, 10, 30, 89)] == [0.0, 0.14, 0.25, 0.5, 0.75]
     assert real_share(0, 5) == 1.0
     assert real_share(ENDLESS, 30) == 0.5
+
+
+def test_some_images_are_rendered_however_many_photos_there_are() -> None:
+    assert real_share(2000, 100_000) < 1

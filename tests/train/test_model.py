@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 from torchvision.models.detection.roi_heads import keypoints_to_heatmap
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from synth.errors import EnvironmentProblem
 from train import weights
@@ -250,6 +251,9 @@ def test_both_predictors_are_replaced_and_every_skipped_tensor_is_logged(
     monkeypatch.setitem(weights.VENDOR_FILES, ("resnet50", "coco"), pinned)
     with caplog.at_level(logging.INFO, logger="train.model"):
         model = build_model(config.model_copy(update={"weights_file": path}), 2, 6)
+    norms = [m for m in model.backbone.body.modules() if isinstance(m, FrozenBatchNorm2d)]
+    assert len(norms) > 50
+    assert {norm.eps for norm in norms} == {0.0}  # as torchvision loads these weights
     assert model.roi_heads.keypoint_predictor.kps_score_lowres.out_channels == 6
     torch.testing.assert_close(model.rpn.head.cls_logits.weight, state["rpn.head.cls_logits.weight"])
     skipped = {record.args[1] for record in caplog.records if isinstance(record.args, tuple)}
@@ -382,7 +386,7 @@ def test_folded_norms_are_the_same_function_with_the_same_gradients(
     tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, grown = torch.rand(2, 3, 96, 128, dtype=torch.double), {}
-    ways = {"folded": lambda body, eps: fold(body.double(), eps), "apart": lambda body, eps: None}
+    ways = {"folded": lambda body: fold(body.double()), "apart": lambda body: None}
     for name, way in ways.items():
         torch.manual_seed(0)
         monkeypatch.setattr("train.model.fold", way)
@@ -401,3 +405,13 @@ def test_folded_norms_are_the_same_function_with_the_same_gradients(
             torch.testing.assert_close(
                 value, apart[name], rtol=0, atol=1e-9 * float(value.detach().abs().max())
             )
+
+
+def test_boxes_are_not_rounded_to_half_precision(tiny_config: TrainConfig) -> None:
+    model = build_model(tiny_config.model, 2, 2).train()
+    seen: list[list[Tensor]] = []
+    model.rpn.register_forward_hook(lambda _, __, output: seen.append(output[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        model([torch.rand(3, 96, 128)], [target([[20.3, 20.7, 80.1, 70.2]], [[[30.0, 30, 2], [70, 60, 2]]])])
+    (proposals,) = seen[0]
+    assert proposals.dtype == torch.float32

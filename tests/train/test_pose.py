@@ -177,3 +177,12 @@ def test_axes_start_at_the_origin_of_the_object() -> None:
     ends = axes_in_picture(truth, 0.1, cam)
     assert ends[0] == pytest.approx(seen(np.zeros((1, 3)), truth, camera(LENS))[0])
     assert ends[3] == pytest.approx(seen(np.array([[0.0, 0.0, 0.1]]), truth, camera(LENS))[0])
+
+
+def test_keypoints_that_the_lens_cannot_see_give_no_pose() -> None:
+    points = load_object("chessboard").keypoints_m
+    corners = np.tile([[0.0, 0.0], [640.0, 480.0]], (len(points) // 2, 1))
+    lens = Distortion("brown-conrady", (-0.9, 0.0, 0.0, 0.0))
+    found = solve_pose(points, corners, np.ones(len(points)), camera(lens))
+    assert isinstance(found, NoPose)
+    assert "lens" in found.reason
