@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from synth.assets import load_object
+from synth.errors import DataError
 from synth.files import write_text
 from synth.generate import image_file, read_log
 from synth.progress import track
@@ -43,12 +44,18 @@ def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: i
     """Writes `out`/poses.json and returns what it holds: of the objects labelled in the first `count` images
     of a rendered data set, how many were found and posed, and the errors of those.
 
-    Objects that were rendered scaled or hidden by more than half are left out.
+    Objects hidden by more than half are left out, and images in which one was rendered scaled. Raises
+    DataError when nothing is left.
     """
     asset = load_object(object_)
+    cases = list(_cases(synth, count))
+    if not any(truths for _, _, truths in cases):
+        raise DataError(
+            f"{synth}: no object to judge in its first {len(cases)} images: all are scaled or hidden by more "
+            "than half; poses need scale ranges of 1"
+        )
     detector = Detector.load(weights, device)
     detector.narrow([object_category(object_)[0]], str(weights))
-    cases = [case for case in _cases(synth, count)]
     fixed, points = rigid_keypoints(asset), model_points(asset)
     rows: list[dict[str, float]] = []
     objects = found = 0

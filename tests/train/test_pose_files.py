@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from synth.config import load_config
-from synth.errors import ConfigError
+from synth.errors import ConfigError, DataError
 from synth.generate import RenderJob, generate, read_log
 from synth.geometry import apply, project
 from synth.scene_json import scene_from_json
@@ -103,3 +103,9 @@ def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:
     arguments = ["eval-pose", tmp_path, "--synth", tmp_path, "--object", "chessboard", "--out", tmp_path]
     done = CliRunner().invoke(main, [str(a) for a in arguments])
     assert done.exit_code == 2
+
+
+def test_objects_that_are_all_scaled_are_said_to_be_so(tmp_path: Path) -> None:
+    generate(RenderJob("glue_tube", load_config("default"), None, 0), tmp_path / "synth", 2, 1)
+    with pytest.raises(DataError, match="no object to judge in its first 2 images: all are scaled"):
+        evaluate_poses(tmp_path, tmp_path / "synth", "glue_tube", tmp_path / "out", 5, "cpu")
