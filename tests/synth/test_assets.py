@@ -1,6 +1,7 @@
 """Object folders: the shipped ones, and every fault a user can make as one clear line."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -350,3 +351,11 @@ def test_faults_of_a_keypoint_on_a_round_part(folder: Path, ring: str, said: str
     assert "object.yaml" in message
     assert "keypoints.a" in message
     assert said in message
+
+
+def test_a_symmetrys_axis_may_have_any_length(box_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(box_folder, tmp_path / "box")
+    with (tmp_path / "box" / "object.yaml").open("a") as spec:
+        spec.write("symmetries: [{axis: [0, 0, 2], order: 2}]\n")
+    (symmetry,) = load_object(str(tmp_path / "box")).symmetries
+    assert symmetry.axis == (0.0, 0.0, 1.0)
