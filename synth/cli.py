@@ -12,7 +12,7 @@ console = Console(soft_wrap=True)
 
 @click.command()
 @click.option("--object", "object_", default="chessboard", show_default=True, help="Name or folder.")
-@click.option("--n", default=1000, show_default=True, type=click.IntRange(1), help="Images in the set.")
+@click.option("--n", default=5000, show_default=True, type=click.IntRange(1), help="Images in the set.")
 @click.option("--config", default="default", show_default=True, help="Name in configs/synth/ or YAML file.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))

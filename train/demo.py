@@ -17,7 +17,8 @@ from train.evaluate import evaluate_photos, print_table
 from train.setup import Sources, load_run, object_categories
 
 OBJECT = "chessboard"
-IMAGES = 1000
+IMAGES = 5200
+"""As many as the preset's steps look at: each once."""
 
 
 def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str, Any]:
