@@ -21,6 +21,7 @@ TRAIN_MAY_IMPORT = {
     "synth.fetch",
     "synth.files",
     "synth.formats.images",
+    "synth.formats.shapes",
     "synth.generate",
     "synth.geometry",
     "synth.preview",

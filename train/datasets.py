@@ -17,8 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synth.coco import Category, KeypointDataset, read_coco, read_json
 from synth.errors import DataError
-from synth.formats import shapes
 from synth.formats.images import find_image, upright_size
+from synth.formats.shapes import SCHEMA
+from synth.formats.shapes import read as read_shapes
 from synth.shards import is_file, open_file
 from synth.types import NOT_LABELLED, VISIBLE, Array
 
@@ -59,8 +60,8 @@ def read_samples(path: Path, *categories: Category) -> tuple[Sample, ...]:
     """
     if path.is_file():
         samples = _samples(read_coco(path), categories, path)
-    elif (path / shapes.SCHEMA).is_file():
-        samples = _samples(shapes.read(path, None), categories, path / shapes.SCHEMA)
+    elif (path / SCHEMA).is_file():
+        samples = _samples(read_shapes(path, None), categories, path / SCHEMA)
     elif path.is_dir() and (file := _coco_in(path)):
         samples = _samples(read_coco(file), categories, file)
     elif path.is_dir():
