@@ -88,6 +88,13 @@ class ScaleSpec(_Strict):
     y: Range = (1.0, 1.0)
     z: Range = (1.0, 1.0)
 
+    @model_validator(mode="after")
+    def _positive(self) -> "ScaleSpec":
+        for axis, (low, _) in (("x", self.x), ("y", self.y), ("z", self.z)):
+            if low <= 0:
+                raise ValueError(f"{axis}: expected factors above 0, got {low:g}")
+        return self
+
 
 class SymmetrySpec(_Strict):
     axis: Axis
@@ -125,7 +132,10 @@ class ObjectSpec(_Strict):
     def _names_exist(self) -> "ObjectSpec":
         named = [(f"skeleton {pair}", name) for pair in self.skeleton for name in pair]
         if self.flip_pairs != "undefined":
-            named += [(f"flip_pairs {pair}", name) for pair in self.flip_pairs for name in pair]
+            paired = [name for pair in self.flip_pairs for name in pair]
+            if len(set(paired)) < len(paired):
+                raise ValueError(f"flip_pairs {self.flip_pairs}: a keypoint stands in more than one place")
+            named += [("flip_pairs", name) for name in paired]
         named += [(f"joints {j}", name) for j, spec in self.joints.items() for name in spec.keypoints]
         if isinstance(self.oks_sigmas, dict):
             if len(self.oks_sigmas) != len(self.keypoints):

@@ -104,6 +104,8 @@ def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     given = mesh._cache.cache.get("vertex_normals")
     if given is not None and not (np.linalg.norm(given, axis=1) > 1e-6).all():
         mesh._cache.delete("vertex_normals")
+    if "vertex_normals" not in mesh._cache:
+        mesh.merge_vertices()  # else no STL is watertight
     if mesh.is_watertight and mesh.volume < 0:
         mesh.invert()
     return mesh
@@ -208,8 +210,6 @@ def _heights(hull: trimesh.Trimesh, point: Array) -> Array:
 
 
 def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
-    if "vertex_normals" not in mesh._cache:
-        mesh.merge_vertices()
     material = getattr(mesh.visual, "material", None)
     if material is not None and not isinstance(material, trimesh.visual.material.PBRMaterial):
         material = material.to_pbr()

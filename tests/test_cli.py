@@ -180,3 +180,8 @@ def test_training_on_an_empty_folder_is_refused(part: Path, tmp_path: Path) -> N
     result = run("train", "--object", str(part), "--real", str(tmp_path / "empty"), "--out", str(out))
     refused(result, "empty")
     assert not out.exists()
+
+
+def test_a_file_where_a_folder_is_needed_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(run("preview", str(tmp_path / "file")), "file")

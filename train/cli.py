@@ -25,8 +25,12 @@ class Meshmark(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            message = str(error).strip().splitlines()[-1]
-            click.echo(f"error: {message}", err=True)
+            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(USER_ERROR)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
             ctx.exit(USER_ERROR)
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again (training: with --resume) to go on", err=True)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from synth.coco import Category, read_json
-from synth.errors import ConfigError
+from synth.errors import ConfigError, DataError
 from synth.files import write_text
 from synth.types import Array
 from train.checkpoint import describe, labels_hash
@@ -29,6 +29,8 @@ from train.predict import Detector
 from train.report import write_learning_curve
 
 RESULT, SCORE = "sweep.json", "score.json"
+COUNTS = "0,5,10,25,all"
+"""Of labelled photos where none are asked for: as far as there are so many."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def cells(counts: Sequence[int], seeds: int) -> list[Cell]:
 
 def photo_counts(text: str, available: int) -> list[int]:
     """`text`: numbers and `all`, separated by commas, such as '0,5,10,all'. Raises ConfigError."""
+    if text == COUNTS:
+        return [n for n in map(int, COUNTS.split(",")[:-1]) if n < available] + [available]
     counts = []
     for word in text.split(","):
         if word.strip() == "all":
@@ -96,6 +100,8 @@ def sweep(
     rendered = read_samples(sources.synthetic, category)
     photos = read_samples(sources.photos, category)
     test = read_samples(sources.test, category)
+    if not any(len(sample.boxes) for sample in test):
+        raise DataError(f"{sources.test}: no {category.name} is labelled in these photos")
     shared = {p.image_path.resolve() for p in photos} & {p.image_path.resolve() for p in test}
     if shared:
         raise ConfigError(f"{min(shared)}: is among the photos to train on and among those to be scored on")

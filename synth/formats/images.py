@@ -16,13 +16,15 @@ EXIF_ORIENTATION = 0x0112
 
 def place(source: Path, target: Path) -> None:
     """The image `source`, or what it is a symbolic link to, also as `target`: linked where the disk allows
-    it, else copied. Raises DataError when it is absent or no image."""
+    it, else copied. Raises DataError when it is absent or no image, or `target` is there already."""
     image_size(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)
+    except FileExistsError as error:  # a copy would go through the link into another image's file
+        raise DataError(f"{target}: two images would have this name") from error
     except OSError:
-        with open_file(source) as image, target.open("wb") as copy:
+        with open_file(source) as image, target.open("xb") as copy:
             shutil.copyfileobj(image, copy)
 
 

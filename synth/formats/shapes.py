@@ -72,12 +72,13 @@ def _annotations(raw: Any, categories: tuple[Category, ...], where: str) -> tupl
         if isinstance(raw, dict):
             raw = [{"box": b, "keypoints": k} for b, k in zip(raw["bboxes"], raw["keypoints"], strict=True)]
         return tuple(_annotation(row, categories, where) for row in raw)
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise DataError(f'{where}: expected [{{"box", "keypoints"}}, …]: {error!r}') from error
 
 
 def _annotation(row: Any, categories: tuple[Category, ...], where: str) -> Annotation:
-    category = next(c for c in categories if row.get("category", categories[0].name) == c.name)
+    name = row.get("category", categories[0].name)
+    category = {c.name: c for c in categories}[name]
     box = np.array(row["box"], dtype=np.float64).reshape(4)
     points = np.array(row["keypoints"], dtype=np.float64).reshape(len(category.schema), 3)
     if "v" in row:

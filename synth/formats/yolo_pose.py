@@ -79,11 +79,10 @@ def _description(dataset: KeypointDataset, k: int) -> dict[str, Any]:
     for a, b in schema.flip_pairs or ():
         flip[a], flip[b] = b, a
     return {
-        "path": ".",
         "train": "images/train",
         "val": "images/val" if len(dataset.images) >= VAL_EVERY else "images/train",
         "kpt_shape": [k, 3],
-        "flip_idx": flip,
+        **({} if schema.flip_pairs is None else {"flip_idx": flip}),
         "names": {n: category.name for n, category in enumerate(dataset.categories)},
         "kpt_names": {n: list(c.schema.names) for n, c in enumerate(dataset.categories)},
         "skeleton": [list(pair) for pair in schema.skeleton],

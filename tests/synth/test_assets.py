@@ -359,3 +359,20 @@ def test_a_symmetrys_axis_may_have_any_length(box_folder: Path, tmp_path: Path) 
         spec.write("symmetries: [{axis: [0, 0, 2], order: 2}]\n")
     (symmetry,) = load_object(str(tmp_path / "box")).symmetries
     assert symmetry.axis == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("flip_pairs: [[inner, left_front_top], [inner, right_front_top]]", "more than one place"),
+        ("flip_pairs: undefined\nscale: {x: [0, 1]}", "x: expected factors above 0, got 0"),
+    ],
+)
+def test_mirrors_and_scales_that_cannot_be_are_refused(
+    box_folder: Path, tmp_path: Path, line: str, message: str
+) -> None:
+    shutil.copytree(box_folder, tmp_path / "box")
+    spec = tmp_path / "box" / "object.yaml"
+    spec.write_text(spec.read_text().replace("flip_pairs: undefined", line))
+    with pytest.raises(AssetError, match=message):
+        load_object(str(tmp_path / "box"))

@@ -17,6 +17,7 @@ from synth.config import load_config
 from synth.convert import read
 from synth.errors import DataError
 from synth.formats import bop
+from synth.formats.images import place
 from synth.generate import RenderJob, generate, read_log
 from synth.types import KeypointSchema
 from train.cli import main
@@ -275,3 +276,35 @@ def test_bop_boxes_are_those_of_the_masks_and_moved_joints_are_refused(boards: P
     row["scene"]["objects"][0]["joints"] = {"rudder": 0.1}
     with pytest.raises(DataError, match="joints"):
         bop._check(row, "here")
+
+
+def test_an_image_is_never_written_through_a_link_to_another(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8), (len(name), 0, 0)).save(tmp_path / name)
+    before = (tmp_path / "a.png").read_bytes()
+    place(tmp_path / "a.png", tmp_path / "out" / "x.png")
+    with pytest.raises(DataError, match="two images would have this name"):
+        place(tmp_path / "b.png", tmp_path / "out" / "x.png")
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_shapes_of_an_unknown_category_are_refused(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    assert run(source, tmp_path / "shapes", "--to", "shapes").exit_code == 0
+    labels = tmp_path / "shapes" / "annotations" / "0.json"
+    labels.write_text(labels.read_text().replace("claw", "paw"))
+    done = run(tmp_path / "shapes", tmp_path / "back", "--to", "coco")
+    assert done.exit_code == 2
+    assert "paw" in done.output
+
+
+def test_yolo_pose_names_no_mirror_where_none_is_defined(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    raw = json.loads((source / "annotations.json").read_text())
+    raw["categories"][0]["flip_pairs"] = None
+    (source / "annotations.json").write_text(json.dumps(raw))
+    assert run(source, tmp_path / "yolo", "--to", "yolo-pose").exit_code == 0
+    described = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+    assert "flip_idx" not in described  # Ultralytics mirrors where it is there
+    assert "path" not in described  # and looks beside data.yaml where that is absent
+    assert read(tmp_path / "yolo")[0].categories[0].schema.flip_pairs is None

@@ -1,11 +1,13 @@
 """Which surfaces are closed: of those the renderer leaves out the backs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import trimesh
 
 from synth.assets import load_object
-from synth.meshes import is_closed
+from synth.meshes import is_closed, load_mesh
 from synth.render.base import unit_shape
 from synth.sample import SHAPES
 
@@ -54,3 +56,11 @@ def test_one_piece_inside_out_is_enough() -> None:
 def test_the_tubes_body_cap_and_neck_are_closed() -> None:
     for parts in load_object("glue_tube").meshes:
         assert {part.name for part in parts if part.closed} == {"body", "cap", "neck"}
+
+
+def test_an_stl_that_is_inside_out_is_turned(tmp_path: Path) -> None:
+    box = trimesh.creation.box()
+    box.invert()
+    box.export(tmp_path / "a.stl")
+    (part,) = load_mesh(tmp_path / "a.stl", 1.0).parts
+    assert (np.einsum("ij,ij->i", part.normals, part.vertices) > 0).all()
