@@ -28,6 +28,7 @@ SOURCE_PX = 16
 CEILING = 12.0
 """Radiance is cut at this multiple of its mean: the key light stands for the sun and for lamps."""
 SMALL_PX = 32
+"""Longer side of the photo from which that light is taken."""
 PHOTO_CHROMA = 0.5
 """Share of a photo's colourfulness that is light and not the colour of what it shows."""
 PHOTO_CEILING = 1.15
@@ -73,9 +74,8 @@ def surround_of(scene: SceneSpec, maps: Path | None, photos: Path | None) -> tup
     if not chosen.map:
         if photos is None:
             raise ValueError("the scene is lit by a photo, but the renderer has no folder of photos")
-        return surround(
-            photo_radiance(small_photo(photos, scene.background, scene.camera))
-        ), R_camera_from_world
+        photo = small_photo(photos, scene.background, scene.camera)
+        return surround(photo_radiance(photo)), R_camera_from_world
     if maps is None:
         raise ValueError("the scene names an environment map, but the renderer has no folder of them")
     c, s = np.cos(chosen.turn), np.sin(chosen.turn)
