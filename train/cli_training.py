@@ -172,12 +172,7 @@ def compare_command(a: Path, b: Path, out: Path | None) -> None:
 @click.option("--real", type=existing, required=True, help="Labelled photos to train on.")
 @click.option("--test", type=existing, required=True, help="Labelled photos to be scored on.")
 @click.option("--out", type=existing, required=True, help="Folder for the runs, the table and the figure.")
-@click.option(
-    "--counts",
-    default="0,5,10,25,all",
-    show_default=True,
-    help="Numbers of labelled photos.",
-)
+@click.option("--counts", help="Numbers of labelled photos; by default 0,5,10,25 as far as there are, all.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each cell.")
 @click.option("--real-fraction", type=float, help="Share of real images in every mixed batch, 0 to 1.")
 @click.option("--preset", default="auto", show_default=True, help="auto, cpu, gpu or a YAML file.")
@@ -189,7 +184,7 @@ def sweep_command(
     real: Path,
     test: Path,
     out: Path,
-    counts: str,
+    counts: str | None,
     seeds: int,
     real_fraction: float | None,
     preset: str,

@@ -29,8 +29,8 @@ from train.predict import Detector
 from train.report import write_learning_curve
 
 RESULT, SCORE = "sweep.json", "score.json"
-COUNTS = "0,5,10,25,all"
-"""Of labelled photos where none are asked for: as far as there are so many."""
+COUNTS = 0, 5, 10, 25
+"""Of labelled photos where none are asked for, as far as there are so many; and all."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,13 @@ def cells(counts: Sequence[int], seeds: int) -> list[Cell]:
     ]
 
 
-def photo_counts(text: str, available: int) -> list[int]:
-    """`text`: numbers and `all`, separated by commas, such as '0,5,10,all'. Raises ConfigError."""
-    if text == COUNTS:
-        return [n for n in map(int, COUNTS.split(",")[:-1]) if n < available] + [available]
+def photo_counts(text: str | None, available: int) -> list[int]:
+    """`text`: numbers and `all`, separated by commas, such as '0,5,10,all'; None: COUNTS.
+
+    Raises ConfigError.
+    """
+    if text is None:
+        return [*(n for n in COUNTS if n < available), available]
     counts = []
     for word in text.split(","):
         if word.strip() == "all":
@@ -87,7 +90,7 @@ def sweep(
     config: TrainConfig,
     category: Category,
     sources: Sources,
-    counts: str,
+    counts: str | None,
     seeds: int,
     out: Path,
     device: str,
