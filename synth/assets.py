@@ -27,7 +27,7 @@ from synth.types import (
     Ring,
     Symmetry,
 )
-from synth.yaml import Range, describe, read_yaml
+from synth.yaml import Range, between, describe, read_yaml
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 Vec3 = tuple[float, float, float]
@@ -67,11 +67,11 @@ class PlacementSpec(_Strict):
 
 
 class MaterialSpec(_Strict):
-    hue_deg: Range = (-10.0, 10.0)
-    saturation: Range = (0.8, 1.2)
-    value: Range = (0.8, 1.2)
-    roughness: Range = (0.3, 0.8)
-    metallic: Range = (0.0, 0.0)
+    hue_deg: Annotated[Range, between(-360, 360)] = (-10.0, 10.0)
+    saturation: Annotated[Range, between(0, 100)] = (0.8, 1.2)
+    value: Annotated[Range, between(0, 100)] = (0.8, 1.2)
+    roughness: Annotated[Range, between(0, 1)] = (0.3, 0.8)
+    metallic: Annotated[Range, between(0, 1)] = (0.0, 0.0)
     textures: list[str] = []
 
 

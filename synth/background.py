@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 
 from synth.errors import DataError
+from synth.files import pool_names
+from synth.formats.images import image_size
 from synth.shards import open_file
 from synth.types import Array
 
@@ -26,15 +28,12 @@ Image = NDArray[np.uint8]
 
 
 def photo_names(folder: Path) -> tuple[str, ...]:
-    """Names of the pool's photos relative to `folder`, sorted. Raises DataError when there is none."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of background photos")
-    names = sorted(
-        str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES
-    )
-    if not names:
-        raise DataError(f"{folder}: no photos ({', '.join(PHOTO_SUFFIXES)}) in it")
-    return tuple(names)
+    """Names of the pool's photos relative to `folder`, sorted. Raises DataError when there is none, and for a
+    file that does not begin as an image."""
+    names = pool_names(folder, PHOTO_SUFFIXES, "background photos")
+    for name in names:
+        image_size(folder / name)
+    return names
 
 
 def load_rgb(path: Path) -> Image:

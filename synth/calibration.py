@@ -2,19 +2,45 @@
 
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import ConfigError
 from synth.geometry import BROWN_CONRADY_COUNTS, FISHEYE_COUNT, from_opencv
+from synth.yaml import Loader, describe, read_yaml
 
-MAX_BYTES = 1 << 20
 FISHEYE_NAMES = ("fisheye", "equidistant", "kannala_brandt4")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that knows OpenCV's matrices as plain mappings."""
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Calibration(BaseModel):
+    """A camera's intrinsics. matrix: fx, fy, cx, cy in continuous px of an image of that size.
+
+    coefficients: of the model, as OpenCV orders them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    width_px: int = Field(ge=16, le=65536)
+    height_px: int = Field(ge=16, le=65536)
+    matrix: tuple[Positive, Positive, float, float]
+    model: Literal["brown-conrady", "fisheye"] = "brown-conrady"
+    coefficients: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _as_the_model_has(self) -> Self:
+        counts = (FISHEYE_COUNT,) if self.model == "fisheye" else BROWN_CONRADY_COUNTS
+        if len(self.coefficients) not in (0, *counts):
+            expected = " or ".join(map(str, counts))
+            raise ValueError(f"coefficients: {len(self.coefficients)} values, expected {expected}")
+        return self
+
+
+class _Loader(Loader):
+    """Knows OpenCV's matrices as plain mappings."""
 
 
 _Loader.add_multi_constructor(
@@ -23,41 +49,28 @@ _Loader.add_multi_constructor(
 )
 
 
-def read_calibration(path: Path) -> dict[str, Any]:
-    """Fields of synth.config.Calibration from a YAML file.
+def read_calibration(path: Path) -> Calibration:
+    """The camera in a YAML file.
 
     Read are camera_matrix (3 x 3, OpenCV's pixels), distortion_coefficients, image_width, image_height and
     either `fisheye: 1` or distortion_model (plumb_bob, rational_polynomial, equidistant, fisheye).
     Raises ConfigError naming file and field.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB, expected a calibration file")
-        lines = path.read_text(encoding="utf-8").splitlines()
-        raw = yaml.load("\n".join(line for line in lines if not line.startswith("%")), _Loader)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such calibration file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a readable calibration file: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected a mapping with camera_matrix, image_width, image_height, …")
+    raw = read_yaml(path, ConfigError, _Loader)
     matrix = _numbers(raw, "camera_matrix", path)
-    if len(matrix) != 9 or matrix[0] <= 0 or matrix[4] <= 0:
-        raise ConfigError(f"{path}: camera_matrix: expected 9 numbers, focal lengths above 0, got {matrix}")
-    coefficients = _numbers(raw, "distortion_coefficients", path)
+    if len(matrix) != 9:
+        raise ConfigError(f"{path}: camera_matrix: expected 9 numbers, got {matrix}")
     fisheye = bool(raw.get("fisheye")) or str(raw.get("distortion_model", "")).lower() in FISHEYE_NAMES
-    counts = (FISHEYE_COUNT,) if fisheye else BROWN_CONRADY_COUNTS
-    if len(coefficients) not in (0, *counts):
-        expected = " or ".join(map(str, counts))
-        raise ConfigError(f"{path}: distortion_coefficients: {len(coefficients)} values, expected {expected}")
-    centre = from_opencv(matrix[2]), from_opencv(matrix[5])
-    return {
-        "width_px": _whole(raw, "image_width", path),
-        "height_px": _whole(raw, "image_height", path),
-        "matrix": (matrix[0], matrix[4], *centre),
-        "model": "fisheye" if fisheye else "brown-conrady",
-        "coefficients": tuple(coefficients),
-    }
+    try:
+        return Calibration(
+            width_px=_whole(raw, "image_width", path),
+            height_px=_whole(raw, "image_height", path),
+            matrix=(matrix[0], matrix[4], from_opencv(matrix[2]), from_opencv(matrix[5])),
+            model="fisheye" if fisheye else "brown-conrady",
+            coefficients=tuple(_numbers(raw, "distortion_coefficients", path)),
+        )
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from error
 
 
 def _numbers(raw: dict[str, Any], field: str, path: Path) -> list[float]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from synth.background import crop_photo, load_photo
 from synth.errors import DataError
+from synth.files import pool_names
 from synth.types import Array, Background, Camera, SceneSpec
 
 SUFFIXES = (".exr", ".hdr")
@@ -55,12 +56,7 @@ class Surround:
 
 def environment_names(folder: Path) -> tuple[str, ...]:
     """Names of the pool's maps relative to `folder`, sorted. Raises DataError when there is none."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of environment maps")
-    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not names:
-        raise DataError(f"{folder}: no environment maps ({', '.join(SUFFIXES)}) in it")
-    return tuple(names)
+    return pool_names(folder, SUFFIXES, "environment maps")
 
 
 def surround_of(scene: SceneSpec, maps: Path | None, photos: Path | None) -> tuple[Surround, Array]:

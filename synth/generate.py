@@ -25,7 +25,7 @@ import numpy as np
 
 from synth.assets import load_object
 from synth.background import photo_names
-from synth.coco import Annotation, Category, ImageLabels, write_coco
+from synth.coco import Annotation, Category, ImageLabels, read_json, write_coco
 from synth.config import EXECUTORS, LAYOUTS, RENDERERS, SynthConfig
 from synth.environment import environment_names
 from synth.errors import DataError, EnvironmentProblem
@@ -137,9 +137,14 @@ def write_annotations(out: Path, library: Library, store: Store) -> None:
 
 
 def read_log(out: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a rendered data set's log: index, scene, annotations."""
-    for row in find_store(out).rows():
-        yield json.loads(row)
+    """The rows of a rendered data set's log: index, scene, annotations. Raises DataError at a torn one."""
+    for number, row in enumerate(find_store(out).rows()):
+        try:
+            yield json.loads(row)
+        except ValueError as error:
+            raise DataError(
+                f"{out}: its log breaks off at image {number}; top the set up with `meshmark render` to mend it"
+            ) from error
 
 
 def image_file(out: Path, index: int) -> Path:
@@ -174,21 +179,24 @@ def pool_digest(folder: Path, names: Iterable[str]) -> str:
 
 
 def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
-    """Writes the manifest into a new folder; an old one must hold the same."""
+    """Writes the manifest into a folder that holds nothing else; else the one there must say the same.
+
+    Raises BlockingIOError when a run that has no image yet writes there.
+    """
     manifest = json.loads(json.dumps({**make_manifest(job, library), "layout": layout}))
     path = out / MANIFEST
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path}: not valid JSON: {error}") from error
-        changed = _difference(found, manifest)
-        if changed:
-            raise DataError(f"{out} holds a data set rendered otherwise ({changed}); choose another folder")
-    elif out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty and holds no {MANIFEST}; choose another folder")
-    else:
+    held = {file.name for file in out.iterdir()} if out.exists() else set()
+    if held == {MANIFEST}:
+        with locked(path):
+            path.unlink()
+    if held <= {MANIFEST}:
         write_text(path, json.dumps(manifest, indent=1))
+        return
+    if MANIFEST not in held:
+        raise DataError(f"{out} is not empty and holds no {MANIFEST}; choose another folder")
+    changed = _difference(read_json(path), manifest)
+    if changed:
+        raise DataError(f"{out} holds a data set rendered otherwise ({changed}); choose another folder")
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synth.errors import ConfigError
+from synth.files import pool_names
 from synth.mesh_files import MESH_SUFFIXES
 from synth.meshes import convex_corners, load_mesh, merged, stable_poses
 from synth.types import Array, Part
@@ -48,13 +48,8 @@ class MeshPool:
 
 
 def open_pool(folder: Path) -> MeshPool:
-    """Raises ConfigError when there is no mesh in the folder."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in MESH_SUFFIXES)
-    if not found:
-        raise ConfigError(
-            f"distractors.meshes: {folder}: no such folder, or no {', '.join(MESH_SUFFIXES)} in it"
-        )
-    return MeshPool(folder, tuple(p.relative_to(folder).as_posix() for p in found))
+    """Raises DataError when there is no mesh in the folder."""
+    return MeshPool(folder, pool_names(folder, MESH_SUFFIXES, "distractor meshes"))
 
 
 @lru_cache(maxsize=MESHES_KEPT)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.background import SURFACES
-from synth.config import Calibration, SynthConfig
+from synth.calibration import Calibration
+from synth.config import SynthConfig
 from synth.environment import photo_key, small_photo
 from synth.geometry import (
     axis_angle,

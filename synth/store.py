@@ -86,8 +86,8 @@ class FolderStore:
         return images
 
     def append(self, start: int, images: Iterable[Image]) -> Iterator[None]:
-        (self._out / "images").mkdir(exist_ok=True)
         for number, group in groupby(enumerate(images, start), lambda image: image[0] // LOG_IMAGES):
+            (self._out / "images").mkdir(exist_ok=True)
             with self._log(number).open("ab") as log:
                 for index, (jpeg, row) in group:
                     write_bytes(self._out / self.image_name(index), jpeg)

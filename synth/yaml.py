@@ -9,6 +9,8 @@ from pydantic import AfterValidator, ValidationError
 from synth.errors import UserError
 
 MAX_YAML_BYTES = 1 << 20
+OPENCV_DIRECTIVE = "%YAML:1.0"
+"""The first line of OpenCV's files, which no YAML parser knows."""
 _Pair = TypeVar("_Pair", tuple[int, int], tuple[float, float])
 
 
@@ -23,8 +25,27 @@ Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 WholeRange = Annotated[tuple[int, int], AfterValidator(_ascending)]
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A key written twice (a keypoint, say) is an error, not a silent overwrite."""
+def between(low: float, high: float) -> AfterValidator:
+    """For Annotated[Range, between(low, high)]: both ends of the range lie there."""
+
+    def check(pair: _Pair) -> _Pair:
+        if pair[0] < low or pair[1] > high:
+            raise ValueError(f"expected values from {low:g} to {high:g}, got {list(pair)}")
+        return pair
+
+    return AfterValidator(check)
+
+
+class Loader(yaml.SafeLoader):
+    """A key written twice (a keypoint, say) is an error, not a silent overwrite; so are aliases, with which a
+    small file can stand for a huge one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not supported", self.get_mark()
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -35,15 +56,17 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path, error_type: type[UserError]) -> dict[str, Any]:
+def read_yaml(path: Path, error_type: type[UserError], loader: type[Loader] = Loader) -> dict[str, Any]:
     """The file's mapping. Raises error_type when it is absent, too large, malformed or no mapping."""
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
             raise error_type(f"{path}: larger than {MAX_YAML_BYTES >> 20} MiB")
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        raw = yaml.load(path.read_text(encoding="utf-8").removeprefix(OPENCV_DIRECTIVE), loader)
     except FileNotFoundError as error:
         raise error_type(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise error_type(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise error_type(f"{path}: expected a mapping of fields, got {type(raw).__name__}")

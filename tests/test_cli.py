@@ -140,7 +140,7 @@ def test_an_empty_folder_of_backgrounds_is_refused(part: Path, tmp_path: Path) -
             "--environments",
             "none",
         ),
-        "no photos",
+        "no background photos",
     )
     assert not out.exists()
 

