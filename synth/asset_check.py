@@ -152,7 +152,7 @@ def check_flips(asset: ObjectAsset) -> list[Finding]:
     if not symmetric:
         message = (
             f"the mesh has no mirror symmetry (best: {text}, off by {misfit:.1%} of the diameter): if a "
-            " mirrored picture shows no object of this kind, write flip_pairs: undefined"
+            "mirrored picture shows no object of this kind, write flip_pairs: undefined"
         )
         return [Finding("warning", "flip_pairs", message)]
     gaps = mirror_gaps(asset, *plane)

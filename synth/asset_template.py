@@ -13,7 +13,7 @@ from synth.assets import load_object
 from synth.errors import AssetError
 from synth.files import write_text
 from synth.meshes import load_mesh, merged
-from synth.types import Array
+from synth.types import Array, Part
 
 TEMPLATE = """\
 # {name}: edit, then run `meshmark asset check` on this folder.
@@ -91,34 +91,39 @@ Licence: under which licence may it be used and passed on?
 
 
 def write_template(path: Path, mesh: Path) -> None:
-    """Copies the mesh with the files it names into the new folder `path` and writes a commented object.yaml.
+    """Copies the mesh with the files read beside it into the new folder `path`, with a commented object.yaml.
 
-    Raises AssetError when `path` exists, or the mesh or a file it names is missing or unreadable; nothing is
-    left behind then.
+    Raises AssetError when `path` exists, or the mesh or such a file is missing or unreadable; nothing is left
+    behind then.
     """
     if path.exists():
         raise AssetError(f"{path}: exists already; a template is written into a new folder only")
     if not mesh.is_file():
         raise AssetError(f"{mesh}: no such mesh file")
+    loaded = load_mesh(mesh, 1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)).resolve()
     try:
-        for name in [mesh.name, *companions(mesh)]:
-            copy = staging / name
+        shutil.copyfile(mesh, staging / mesh.name)
+        for file in loaded.files:
+            copy = staging / file.relative_to(mesh.parent.resolve())
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(mesh.parent / name, copy)
-        write_text(staging / "object.yaml", fill_template(path.name, staging / mesh.name))
+            shutil.copyfile(file, copy)
+        write_text(staging / "object.yaml", fill_template(path.name, mesh, loaded.parts))
         write_text(staging / "SOURCE.md", SOURCE.format(name=path.name, mesh=mesh.name))
-        load_object.__wrapped__(staging)
+        absent = load_object.__wrapped__(staging).absent_files
+        if absent:
+            raise AssetError(f"{mesh}: names {absent[0]!r}, which does not exist or is a link")
         staging.chmod(0o755)
         staging.rename(path)
+    except AssetError as error:
+        raise AssetError(str(error).replace(str(staging), str(mesh.parent))) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def fill_template(name: str, mesh: Path) -> str:
-    """The text of object.yaml for a mesh file."""
-    parts = load_mesh(mesh, 1.0).parts
+def fill_template(name: str, mesh: Path, parts: tuple[Part, ...]) -> str:
+    """The text of object.yaml for a mesh file and its parts, in the file's unit."""
     vertices, faces = merged(parts)
     span = np.ptp(vertices, axis=0)
     unit = guess_unit(mesh.suffix.lower(), float(span.max()))
@@ -127,6 +132,7 @@ def fill_template(name: str, mesh: Path) -> str:
         for i, axis in enumerate("xyz")
         for end, sign in (("min", -1.0), ("max", 1.0))
     }
+    part_names = ", ".join(sorted({part.name for part in parts}))
     lines = [f"  {key}: [{', '.join(f'{v:.6g}' for v in point)}]" for key, point in keypoints.items()]
     return TEMPLATE.format(
         name=re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64],
@@ -135,7 +141,7 @@ def fill_template(name: str, mesh: Path) -> str:
         metres=" x ".join(f"{v * unit:.4g}" for v in span),
         unit=unit,
         keypoints="\n".join(lines),
-        parts=", ".join(sorted({part.name for part in parts})),
+        parts="".join(c if c.isprintable() else " " for c in part_names),
     )
 
 
@@ -153,43 +159,3 @@ def extreme_point(triangles: Array, vertices: Array, axis: int, sign: float) -> 
     onto = trimesh.triangles.closest_point(triangles, np.broadcast_to(middle, (len(triangles), 3)))
     nearest: Array = onto[np.linalg.norm(onto - middle, axis=1).argmin()]
     return nearest
-
-
-def companions(mesh: Path) -> list[str]:
-    """Files the mesh file names (materials, textures, buffers), relative to its folder, all existing.
-
-    Raises AssetError when one is missing or lies outside the mesh's folder.
-    """
-    names: list[str] = []
-    if mesh.suffix.lower() == ".obj":
-        libraries = _named(mesh, r"^\s*mtllib\s+(.+?)\s*$")
-        names += libraries
-        for library in libraries:
-            images = _named(
-                _beside(mesh, library), r"^\s*(?:map_\w+|bump|disp|norm)\s+(?:-\S+\s+\S+\s+)*(.+?)\s*$"
-            )
-            names += [(Path(library).parent / image).as_posix() for image in images]
-    elif mesh.suffix.lower() == ".gltf":
-        try:
-            tree = json.loads(mesh.read_text(encoding="utf-8"))
-            entries = [*tree.get("buffers", []), *tree.get("images", [])]
-            names += [e["uri"] for e in entries if "uri" in e and not e["uri"].startswith("data:")]
-        except (ValueError, AttributeError, TypeError) as error:
-            raise AssetError(f"{mesh}: not a readable glTF file: {error}") from error
-    for name in names:
-        _beside(mesh, name)
-    return list(dict.fromkeys(names))
-
-
-def _named(file: Path, pattern: str) -> list[str]:
-    text = file.read_text(encoding="utf-8", errors="replace")
-    return [name.replace("\\", "/") for name in re.findall(pattern, text, flags=re.MULTILINE)]
-
-
-def _beside(mesh: Path, name: str) -> Path:
-    path = (mesh.parent / name).resolve()
-    if not path.is_relative_to(mesh.parent.resolve()):
-        raise AssetError(f"{mesh}: names {name!r}, which leaves its folder; move that file beside the mesh")
-    if not path.is_file():
-        raise AssetError(f"{mesh}: names {name!r}, which does not exist")
-    return path

@@ -115,7 +115,7 @@ class ObjectSpec(_Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     category_id: int = Field(1, ge=1)
-    mesh: str | list[str]
+    mesh: str | Annotated[list[str], Field(min_length=1)]
     unit_m: float = Field(gt=0)
     keypoints: dict[str, Vec3 | RingSpec] = Field(min_length=1)
     skeleton: list[tuple[str, str]] = []

@@ -2,15 +2,17 @@
 
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import trimesh
 from PIL import Image
+from trimesh.util import decode_text
 
 from synth.errors import AssetError
-from synth.mtl import with_surface_maps
+from synth.mtl import libraries, plain, with_surface_maps
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 MAX_FILE_BYTES = 1 << 29
@@ -30,14 +32,19 @@ class Folder(trimesh.resolvers.Resolver):
     def __init__(self, mesh: Path, root: Path) -> None:
         self.file_name = mesh.name
         self._mesh, self._root = mesh, root.resolve()
+        self._folders = [mesh.parent]
+        self._materials_next = mesh.suffix.lower() == ".obj"
         self.read: list[Path] = []
         self.absent: list[str] = []
         self.refused: list[str] = []
 
     def get(self, key: str) -> bytes:
+        if self._materials_next:
+            self._materials_next = False
+            return self._materials()
         name = key.strip().replace("\\", "/")
-        plain = self._mesh.parent / name
-        path = (plain if plain.is_file() else self._mesh.parent / unquote(name)).resolve()
+        places = [folder / written for folder in self._folders for written in (name, unquote(name))]
+        path = next((place for place in places if place.is_file()), places[1]).resolve()
         if not path.is_relative_to(self._root):
             self.refused.append(f"{key!r} leaves the object's folder")
         elif path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
@@ -47,7 +54,20 @@ class Folder(trimesh.resolvers.Resolver):
             return self._readable(path)
         else:
             self.absent.append(key)
-        raise FileNotFoundError(key)
+        raise FileNotFoundError(f"{key!r} does not exist")
+
+    def _materials(self) -> bytes:
+        """All material files of an OBJ file as one text, of which trimesh would read the first only.
+
+        Of materials with the same name the first holds: trimesh keeps the last. Names of textures are
+        relative to the mesh or to the material file.
+        """
+        texts = []
+        for name in libraries(decode_text(self._mesh.read_bytes())):
+            with suppress(FileNotFoundError):
+                texts.append(plain(decode_text(self.get(name))))
+                self._folders.append(self.read[-1].parent)
+        return "\n".join(reversed(texts)).encode()
 
     def _readable(self, path: Path) -> bytes:
         if path.suffix.lower() not in (".bin", ".mtl"):

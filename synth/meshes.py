@@ -27,6 +27,8 @@ MAX_CORNERS = 1024
 """Of a convex hull: a finely meshed ball has as many as vertices."""
 WELD = 1e-6
 """Vertices nearer than this share of the mesh's size may be one."""
+SIZES_M = (1e-12, 1e12)
+"""Meshes smaller or larger than this are beyond what floating-point numbers measure."""
 FLAT = 1e-6
 """A mesh thinner than this share of its size is flat; one narrower as well is a line."""
 
@@ -45,7 +47,7 @@ def load_texture(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return _texture_array(image)
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AssetError(f"{path}: not a readable image: {error}") from error
 
 
@@ -63,8 +65,11 @@ def load_mesh(path: Path, unit_m: float, folder: Path | None = None) -> Mesh:
         vertices = np.concatenate([geometry.vertices for geometry in geometries])
         if not np.isfinite(vertices).all():
             raise ValueError(f"{int((~np.isfinite(vertices)).any(1).sum())} vertices are not finite")
-        if np.ptp(vertices, axis=0).max() <= 0:
+        size_m = float(np.ptp(vertices, axis=0).max()) * unit_m
+        if size_m == 0:
             raise ValueError("the mesh has zero size")
+        if not SIZES_M[0] < size_m < SIZES_M[1]:
+            raise ValueError(f"it measures {size_m:g} m, expected {SIZES_M[0]:g} to {SIZES_M[1]:g}")
         spread = np.linalg.eigvalsh(np.cov(vertices.T))
         if spread[1] < FLAT**2 * spread[2]:
             raise ValueError("all vertices lie on one line")

@@ -1,4 +1,4 @@
-"""Surface maps of OBJ materials, of which trimesh reads the colour only.
+"""OBJ materials: what trimesh does not read of their text, and their surface maps beside the colour.
 
 `norm`, `map_Pr`, `map_Pm`, `Pr` and `Pm` are those of the "PBR extension" of MTL that tinyobjloader and
 Blender know; many exporters write a picture of directions as `map_Bump`.
@@ -6,6 +6,7 @@ Blender know; many exporters write a picture of directions as `map_Bump`.
 
 import io
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,46 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 NORMAL_MAPS = ("norm", "map_bump", "bump")
+OPTIONS = {
+    "blendu": 1,
+    "blendv": 1,
+    "bm": 1,
+    "boost": 1,
+    "cc": 1,
+    "clamp": 1,
+    "colorspace": 1,
+    "imfchan": 1,
+    "mm": 2,
+    "o": 3,
+    "s": 3,
+    "t": 3,
+    "texres": 1,
+    "type": 1,
+}
+"""Of a map: how many values may follow; all but the first are numbers, else the file's name begins."""
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+_OPTIONS = "|".join(
+    rf"-{name}[ \t]+\S+[ \t]+(?:{_NUMBER}[ \t]+){{0,{most - 1}}}" for name, most in OPTIONS.items()
+)
+_MAP = re.compile(
+    rf"^([ \t]*(?:map_\w+|bump|disp|decal|norm|refl)[ \t]+)(?:{_OPTIONS})+", re.MULTILINE | re.IGNORECASE
+)
+_COMMENT = re.compile(r"[ \t]+#(?!\S).*")
+_LIBRARIES = re.compile(r"^[ \t]*mtllib[ \t]+(.+)", re.MULTILINE)
+_LIBRARY = re.compile(r"\S.*?\.mtl(?!\S)|\S.*", re.IGNORECASE)
 Words = dict[str, list[str]]
 """What stands behind each keyword of a material."""
+
+
+def libraries(obj: str) -> list[str]:
+    """The material files that an OBJ file's text names: several lines, several a line, spaces in names."""
+    lines = [_COMMENT.sub("", line) for line in _LIBRARIES.findall(obj)]
+    return [name.strip() for line in lines for name in _LIBRARY.findall(line)]
+
+
+def plain(mtl: str) -> str:
+    """A material file's text without comments behind statements and without its maps' options."""
+    return _MAP.sub(r"\1", _COMMENT.sub("", mtl))
 
 
 def with_surface_maps(scene: trimesh.Scene, files: Resolver) -> None:
@@ -56,19 +95,11 @@ def physical(material: Any, files: Resolver) -> Any:
 
 
 def _image(words: Words, key: str, files: Resolver) -> Image.Image | None:
-    """The picture that `key file` or `key -option value … file` names."""
-    name = list(words.get(key, []))
-    while len(name) > 1 and (name[0].startswith("-") or _is_value(name[0])):
-        name.pop(0)
+    name = " ".join(words.get(key, []))
     try:
-        return Image.open(io.BytesIO(files.get(" ".join(name)))).convert("RGB") if name else None
+        return Image.open(io.BytesIO(files.get(name))).convert("RGB") if name else None
     except FileNotFoundError:
         return None
-
-
-def _is_value(word: str) -> bool:
-    """Whether this is an option's value, not a file's name."""
-    return word in ("on", "off", *"rgbmlz") or word.replace(".", "").isdigit()
 
 
 def _factor(words: Words, key: str) -> float | None:

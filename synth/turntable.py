@@ -28,8 +28,8 @@ from synth.types import (
 VIEWS = 8
 VIEW_PX = 480
 FOV = math.radians(30)
-GREY = 14
-"""Seed of a plain surface without colour."""
+GREY = 1455
+"""Seed of a plain surface without colour or pattern."""
 ELEVATIONS = (math.radians(20), math.radians(50))
 
 

@@ -1,5 +1,7 @@
 """The lint of object folders, the template of a new one, the turntable."""
 
+import base64
+import json
 from pathlib import Path
 
 import numpy as np
@@ -289,19 +291,55 @@ def test_template_never_overwrites(tmp_path: Path) -> None:
         write_template(tmp_path / "mine", mesh)
 
 
-@pytest.mark.parametrize("image", ["absent.png", "../secret.png"])
-def test_template_with_unusable_texture_leaves_nothing_behind(tmp_path: Path, image: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ("absent.png", "names 'absent.png', which does not exist"),
+        ("link.png", "names 'link.png', which does not exist or is a link"),
+        ("../secret.png", "'../secret.png' leaves the object's folder"),
+        ("{}/paint.png", "paint.png' leaves the object's folder"),
+    ],
+)
+def test_template_with_unusable_texture_names_the_mesh_and_leaves_nothing_behind(
+    tmp_path: Path, image: str, reason: str
+) -> None:
     (tmp_path / "secret.png").write_bytes(b"")
-    mesh = textured_obj(tmp_path / "download", image)
+    mesh = textured_obj(tmp_path / "download", image.format(tmp_path / "download"))
+    (mesh.parent / "link.png").symlink_to(mesh.parent / "paint.png")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(AssetError, match=r"names .*\.png'?, which"):
+    with pytest.raises(AssetError) as caught:
         write_template(tmp_path / "new", mesh)
+    assert str(caught.value).startswith(f"{mesh}: ")
+    assert reason in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_template_decodes_the_uris_of_a_gltf(tmp_path: Path) -> None:
+    source = tmp_path / "download"
+    source.mkdir()
+    for name, data in trimesh.exchange.gltf.export_gltf(trimesh.creation.box().scene()).items():
+        (source / name).write_bytes(data)
+    header = json.loads((source / "model.gltf").read_text())
+    (source / header["buffers"][0]["uri"]).rename(source / "my part.bin")
+    header["buffers"][0]["uri"] = "my%20part.bin"
+    Image.new("RGB", (4, 4)).save(source / "my paint.png")
+    plain = "data:image/png;base64," + base64.b64encode((source / "my paint.png").read_bytes()).decode()
+    header |= {"images": [{"uri": "my%20paint.png"}, {"uri": plain}], "materials": [{}]}
+    (source / "model.gltf").write_text(json.dumps(header))
+    write_template(tmp_path / "new", source / "model.gltf")
+    assert {"my part.bin", "my paint.png"} <= {f.name for f in (tmp_path / "new").iterdir()}
+
+
+def test_template_is_sound_whatever_the_parts_are_called(tmp_path: Path) -> None:
+    scene = trimesh.Scene({"a\nb: [c\x07": trimesh.creation.box()})
+    scene.export(tmp_path / "box.glb")
+    write_template(tmp_path / "new", tmp_path / "box.glb")
+    assert "The mesh's parts: a b: [c ." in (tmp_path / "new" / "object.yaml").read_text()
 
 
 def test_template_of_a_broken_mesh_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "bad.ply").write_text("nothing")
-    with pytest.raises(AssetError, match="cannot be read as a mesh"):
+    with pytest.raises(AssetError, match=f"^{tmp_path}/bad.ply: cannot be read as a mesh"):
         write_template(tmp_path / "new", tmp_path / "bad.ply")
     assert [f.name for f in tmp_path.iterdir()] == ["bad.ply"]
 
@@ -314,3 +352,6 @@ def test_turntable_shows_the_object_in_eight_views(folder: Path) -> None:
     for column in range(4):
         tile = pixels[100:380, column * 480 + 100 : column * 480 + 380]
         assert tile.std() > 5
+    corner = pixels[:40, :40].astype(int)
+    assert np.ptp(corner, axis=2).max() <= 3
+    assert 120 < corner.min() <= corner.max() < 180

@@ -171,6 +171,17 @@ def test_truncated_texture_is_refused(tmp_path: Path) -> None:
     assert "truncated" in fault(textured(tmp_path, "red.png"))
 
 
+def test_texture_with_a_broken_chunk_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "red.png")
+    data = (tmp_path / "red.png").read_bytes()
+    second = data.index(b"IDAT", data.index(b"IDAT") + 1)
+    with pytest.raises(AssetError, match="not a readable image: broken PNG"):
+        meshes_module.load_texture(
+            written(tmp_path / "red.png", data[:second] + bytes(4) + data[second + 4 :])
+        )
+
+
 def test_texture_of_a_billion_pixels_is_refused_unread(tmp_path: Path) -> None:
     Image.new("1", (1, 1)).save(tmp_path / "red.png")
     data = bytearray((tmp_path / "red.png").read_bytes())
@@ -247,6 +258,8 @@ def test_compressed_gltf_says_what_to_do(tmp_path: Path) -> None:
         ("v 0 0 0\nv 1 0 0\nv 0 inf 0\n", "1 vertices are not finite"),
         ("v 0 0 0\nv 1 1 1\nv 2 2 2\n", "all vertices lie on one line"),
         ("v 1 1 1\nv 1 1 1\nv 1 1 1\n", "zero size"),
+        ("v 0 0 0\nv 1e200 0 0\nv 0 1e200 0\n", "it measures 1e+200 m"),
+        ("v 0 0 0\nv 1e-200 0 0\nv 0 1e-200 0\n", "it measures 1e-200 m, expected 1e-12 to 1e+12"),
         ("v 0 0 0\nv 1 0 0\n", "index"),
     ],
 )

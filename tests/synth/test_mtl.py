@@ -1,4 +1,4 @@
-"""OBJ materials with maps of direction, roughness and metal."""
+"""OBJ materials: options and comments in their text, maps of direction, roughness and metal."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from synth.errors import AssetError
 from synth.meshes import Mesh, load_mesh
 
 UP, TILTED, GREY = (128, 128, 255), (180, 128, 230), (90, 90, 90)
+WOOD = (10, 20, 30)
 
 
 def square(folder: Path, *lines: str, **pictures: tuple[int, int, int]) -> Path:
@@ -26,6 +27,50 @@ def square(folder: Path, *lines: str, **pictures: tuple[int, int, int]) -> Path:
 
 def loaded(path: Path) -> Mesh:
     return load_mesh(path, 1.0)
+
+
+def has_wood(mesh: Mesh) -> bool:
+    (part,) = mesh.parts
+    return part.texture is not None and bool((part.texture == WOOD).all())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my  wood.png",
+        "-s 2 2 1 -o 0 0 0 -mm 0 1 -clamp on my  wood.png",
+        "-BM 0.5 -o .5 -1e-3 my  wood.png # grain",
+        "-type sphere -imfchan m my  wood.png\t#",
+    ],
+)
+def test_texture_is_named_behind_options_and_before_a_comment(tmp_path: Path, text: str) -> None:
+    assert has_wood(loaded(square(tmp_path, f"map_Kd {text}", **{"my  wood": WOOD})))
+
+
+def test_number_sign_without_a_space_behind_belongs_to_the_name(tmp_path: Path) -> None:
+    assert has_wood(loaded(square(tmp_path, "map_Kd wood #2.png", **{"wood #2": WOOD})))
+
+
+@pytest.mark.parametrize("separator", [" ", "\nmtllib "])
+def test_every_library_is_read_and_the_first_material_of_a_name_holds(tmp_path: Path, separator: str) -> None:
+    path = square(tmp_path, "map_Kd wood.png", wood=WOOD)
+    (tmp_path / "my a.mtl").write_text("newmtl other\nKd 1 0 0\n")
+    (tmp_path / "z.mtl").write_text("newmtl paint\nKd 1 0 0\n")
+    names = separator.join(["my a.mtl", "gone.mtl", "m.mtl", "z.mtl"])
+    path.write_text(path.read_text().replace("m.mtl", f"{names} # all of them"))
+    mesh = loaded(path)
+    assert has_wood(mesh)
+    assert [file.name for file in mesh.files] == ["my a.mtl", "m.mtl", "z.mtl", "wood.png"]
+    assert mesh.absent == ("gone.mtl",)
+
+
+def test_texture_may_lie_beside_its_library(tmp_path: Path) -> None:
+    path = square(tmp_path, "map_Kd wood.png", wood=WOOD)
+    (tmp_path / "deep").mkdir()
+    for name in ("m.mtl", "wood.png"):
+        (tmp_path / name).rename(tmp_path / "deep" / name)
+    path.write_text(path.read_text().replace("m.mtl", "deep/m.mtl"))
+    assert has_wood(loaded(path))
 
 
 def test_maps_become_those_of_metallic_roughness(tmp_path: Path) -> None:
