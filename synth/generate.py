@@ -143,7 +143,7 @@ def read_log(out: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(row)
         except ValueError as error:
             raise DataError(
-                f"{out}: its log breaks off at image {number}; top the set up with `meshmark render` to mend it"
+                f"{out}: its log breaks off at image {number}; render it again to its size to mend it"
             ) from error
 
 

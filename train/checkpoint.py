@@ -138,7 +138,7 @@ def read_meta(folder: Path) -> Meta:
             data=dict(raw["data"]),
             calibration=tuple((float(slope), float(offset)) for slope, offset in raw["calibration"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
@@ -251,10 +251,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], where: str) -> None:
+    """Raises DataError naming `where` for tensors of another network's parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, key = name.split(".", 1)
+        index, _, key = name.partition(".")
+        own = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
+        if own is None or (value.ndim and value.shape != own.shape):
+            raise DataError(f"{where}: {name} {tuple(value.shape)} fits no parameter of the network")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 

@@ -1,5 +1,6 @@
 """The commands that train detectors and measure them. torch is imported late."""
 
+import math
 from pathlib import Path
 
 import click
@@ -120,9 +121,12 @@ def shares(text: str | None) -> float | tuple[float, ...] | None:
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"{option}: {text!r}, expected numbers separated by commas") from error
+        values = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)):
+        raise ConfigError(f"{option}: {text!r}, expected numbers separated by commas")
+    return values
 
 
 @click.command("eval")

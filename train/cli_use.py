@@ -1,9 +1,10 @@
 """The commands that use a detector. torch is imported late."""
 
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -13,13 +14,26 @@ from train.device import chosen_device, tune_cpu
 existing = click.Path(path_type=Path)
 
 
+class Within(click.FloatRange):
+    """A number in the range; `nan`, which compares with none, is outside."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+SHARE = Within(0, 1)
+
+
 @click.command("predict")
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=existing, required=True, help="Folder for predictions and overlays.")
-@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a detection.")
-@click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a keypoint.")
-@click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
+@click.option("--score", type=SHARE, default=0.5, show_default=True, help="Least score of a detection.")
+@click.option("--keypoint-score", type=SHARE, default=0.1, show_default=True, help="Least, of a keypoint.")
+@click.option("--nms", type=SHARE, help="IoU above which the weaker of two boxes goes.")
 @click.option("--detections", type=int, help="Objects in a picture at most.")
 @click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
 @click.option("--frames", type=click.IntRange(1), help="Pictures of a video or camera at most.")
@@ -56,10 +70,8 @@ def predict_command(
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=existing, required=True, help="New folder for photos and labels.")
-@click.option(
-    "--score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least score of a detection."
-)
-@click.option("--keypoint-score", type=float, default=0.1, show_default=True, help="Least, of a visible one.")
+@click.option("--score", type=SHARE, default=0.5, show_default=True, help="Least score of a detection.")
+@click.option("--keypoint-score", type=SHARE, default=0.1, show_default=True, help="Least, of a visible one.")
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def label_helper_command(
     weights: Path, inputs: tuple[str, ...], out: Path, score: float, keypoint_score: float, device: str | None
@@ -85,8 +97,8 @@ def label_helper_command(
 @click.option("--out", type=existing, required=True, help="File to write.")
 @click.option("--int8", type=existing, help="Also write OUT.int8.onnx, its ranges from this labelled folder.")
 @click.option("--int8-images", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--score", type=float, help="Least score of a detection; by default that of the training.")
-@click.option("--nms", type=float, help="IoU above which the weaker of two boxes goes.")
+@click.option("--score", type=SHARE, help="Least score of a detection; by default that of the training.")
+@click.option("--nms", type=SHARE, help="IoU above which the weaker of two boxes goes.")
 @click.option("--detections", type=int, help="Objects in a picture at most.")
 @click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
 def export_command(
@@ -124,9 +136,9 @@ def export_command(
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
 @click.option("--camera", type=existing, help="Calibration file as OpenCV or ROS writes it.")
-@click.option("--fov-deg", type=click.FloatRange(1, 170), help="Field of view along the longer side.")
+@click.option("--fov-deg", type=Within(1, 170), help="Field of view along the longer side.")
 @click.option("--out", type=existing, required=True, help="Folder for poses.jsonl and overlays.")
-@click.option("--score", type=float, default=0.5, show_default=True, help="Least score of a detection.")
+@click.option("--score", type=SHARE, default=0.5, show_default=True, help="Least score of a detection.")
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def pose_command(
     weights: Path,

@@ -94,9 +94,13 @@ def _interval(limits: list[float]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     file = path / "eval.json" if path.is_dir() else path
-    raw = read_json(file)
-    if not isinstance(raw, dict) or "per_image" not in raw:
-        raise DataError(f"{file}: no per_image in it, expected what `meshmark eval` writes; run it again")
+    raw: dict[str, Any] = read_json(file)
+    try:
+        known = [raw["per_image"], *(raw[group][key] for _, group, key in HEADLINES)]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file}: expected what `meshmark eval` writes, it lacks {error}") from error
+    if not isinstance(known[0], list) or not all(isinstance(x, int | float | None) for x in known[1:]):
+        raise DataError(f"{file}: expected what `meshmark eval` writes, its fields are of other types")
     return raw
 
 

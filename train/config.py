@@ -11,12 +11,13 @@ from synth.yaml import describe, read_yaml
 PRESET_FOLDER = Path(__file__).resolve().parents[1] / "configs" / "train"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
 Backbone = Literal["tf_efficientnet_lite0", "mobilenet_v2", "resnet50"]
 STRIDES = (4, 8, 16, 32)
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -43,8 +44,8 @@ class ModelConfig(Section):
     strides: tuple[int, ...] = STRIDES
     proposal_strides: tuple[int, ...] = (8, 16, 32)
     fpn_channels: Annotated[int, Field(ge=8)] = 64
-    anchor_sizes: tuple[tuple[int, ...], ...]
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_sizes: tuple[Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)], ...]
+    anchor_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
     rpn_pre_nms: Annotated[int, Field(ge=1)] = 500
     rpn_post_nms: Annotated[int, Field(ge=1)] = 200
     rpn_regions: Annotated[int, Field(ge=2)] = 128
@@ -93,11 +94,11 @@ class OptimConfig(Section):
     accumulate: parts a process's share of the batch is divided into, one after another, for less memory.
     """
 
-    backbone_lr: Annotated[float, Field(gt=0)] = 3e-4
-    head_lr: Annotated[float, Field(gt=0)] = 1e-3
+    backbone_lr: Positive = 3e-4
+    head_lr: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_share: Share = 0.1
-    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    clip_norm: Positive = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     accumulate: Annotated[int, Field(ge=1)] = 1
 
@@ -151,7 +152,7 @@ class ScheduleConfig(Section):
     """
 
     max_steps: Annotated[int, Field(ge=1)] = 1000
-    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    max_minutes: Positive | None = None
     steps_per_epoch: Annotated[int, Field(ge=1)] = 250
 
 
@@ -160,7 +161,7 @@ class TrainConfig(Section):
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     amp: bool = False
 
 

@@ -182,6 +182,8 @@ class Run:
             raise ConfigError(
                 f"{out}: holds a run already; add --resume to continue it or choose another folder"
             )
+        if (out / "last").exists() and not continues:
+            raise DataError(f"{out / 'last' / STATE}: absent, so the run cannot be continued")
         torch.manual_seed(config.seed)
         self.model = network_for(meta, vendor=not continues).to(self.device)
         if init is not None and not continues:
@@ -390,7 +392,8 @@ class Run:
         load_weights(self.model, read_tensors(folder / MODEL), str(folder / MODEL))
         tensors = read_tensors(folder / OPTIM)
         averaged = {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
-        restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if not k.startswith("average/")})
+        own = {k: v for k, v in tensors.items() if not k.startswith("average/")}
+        restore_optimizer(self.optimizer, own, str(folder / OPTIM))
         try:
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
             self.scaler.load_state_dict(state.pop("scaler"))

@@ -1,13 +1,14 @@
 """Score of a detector on labelled photos: eval.json, a table, and sheets to look at."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from synth.coco import Category
 from synth.draw import contact_sheet, write_image
@@ -92,13 +93,14 @@ def image_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Array:
 def per_image(
     samples: Sequence[Sample], truths: Sequence[Truth], founds: Sequence[Found]
 ) -> list[dict[str, Any]]:
-    """For each photo its file and the error of each labelled keypoint as a share of its box's longer side,
-    None where the object was not found."""
+    """For each photo its file, from the folder that holds all, and the error of each labelled keypoint as a
+    share of its box's longer side, None where the object was not found."""
     errors = keypoint_errors(truths, founds)
+    root = os.path.commonpath([sample.image_path.parent for sample in samples])
     share = errors.error_px / errors.side_px
     return [
         {
-            "file": sample.image_path.name,
+            "file": sample.image_path.relative_to(root).as_posix(),
             "errors": [float(e) if np.isfinite(e) else None for e in share[errors.image == image]],
         }
         for image, sample in enumerate(samples)
@@ -151,8 +153,9 @@ def print_table(result: dict[str, Any], console: Console) -> None:
         caption="median, p90: px; bias: mean error in % of the object's side, along and across it, and "
         "in the picture to the right and down"
     )
-    for column in ("keypoint", "PCK@0.05", "PCK@0.10", "median", "p90", "bias", "in picture"):
-        each.add_column(column, justify="left" if column == "keypoint" else "right", no_wrap=True)
+    each.add_column("keypoint", overflow="fold")
+    for column in ("PCK@0.05", "PCK@0.10", "median", "p90", "bias", "in picture"):
+        each.add_column(column, justify="right", no_wrap=True)
     each.add_row("all", *_row(result), "", "")
     for name, row in result["per_keypoint"].items():
         biases = (percents(row["bias"][which]) for which in ("share", "picture_share"))
@@ -163,14 +166,22 @@ def print_table(result: dict[str, Any], console: Console) -> None:
         console.print(f"PCK@0.05: 95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
 
 
-def _by_object(rows: dict[str, Any]) -> Table:
-    table = Table(title="by object")
-    table.add_column("object")
-    for column in ("bbox AP", "keypoint AP", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "found"):
-        table.add_column(column, justify="right")
-    for name, row in rows.items():
-        ap = [_number(row[kind]["ap"]) for kind in ("bbox", "keypoints")]
-        table.add_row(name, *ap, *_row(row), f"{row['n_found']} of {row['n_objects']}")
+def _by_object(objects: dict[str, Any]) -> Table:
+    """A column an object, so that names have room."""
+    table = Table(
+        "", *(Column(name, justify="right", overflow="fold") for name in objects), title="by object"
+    )
+    values = [
+        [
+            *(_number(row[kind]["ap"]) for kind in ("bbox", "keypoints")),
+            *_row(row),
+            f"{row['n_found']} of {row['n_objects']}",
+        ]
+        for row in objects.values()
+    ]
+    labels = ("bbox AP", "keypoint AP", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "found")
+    for label, *cells in zip(labels, *values, strict=True):
+        table.add_row(label, *cells)
     return table
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -173,7 +174,7 @@ def _task(path: str, guess: Guess, own: dict[str, Category]) -> dict[str, Any]:
                 }
             )
     prediction = {"model_version": "meshmark", "score": guess.certainty, "result": results}
-    return {"data": {"image": LOCAL_FILES + path}, "predictions": [prediction]}
+    return {"data": {"image": LOCAL_FILES + quote(path)}, "predictions": [prediction]}
 
 
 def _priority(names: Sequence[str], guesses: Sequence[Guess]) -> str:

@@ -21,7 +21,6 @@ OUTLIER_SHARE = 0.05
 """Keypoints farther than this share of the object's extent in the picture from where the pose puts them do
 not count."""
 RANSAC_ROUNDS = 300
-SYMMETRY_STEPS = 72
 
 
 @dataclass(frozen=True)
@@ -180,16 +179,28 @@ def rotation_angle(a: Array, b: Array) -> float:
 
 
 def nearest_symmetric(T: Array, reference: Array, symmetries: Sequence[Symmetry]) -> Array:
-    """Of all poses that look like T (4, 4), the one whose rotation is nearest to the reference's.
-
-    A symmetry of any angle is tried in SYMMETRY_STEPS steps.
-    """
+    """Of all poses that look like T (4, 4), the one whose rotation is nearest to the reference's."""
     poses = [T]
-    for symmetry in symmetries:
-        origin, steps = np.array(symmetry.origin_m), symmetry.order or SYMMETRY_STEPS
-        turns = [axis_angle(symmetry.axis, 2 * np.pi * i / steps) for i in range(steps)]
-        poses = [pose @ rigid(R, origin - R @ origin) for pose in poses for R in turns]
+    for symmetry in sorted(symmetries, key=lambda s: s.order == 0):
+        origin = np.array(symmetry.origin_m)
+        poses = [
+            pose @ rigid(turn, origin - turn @ origin)
+            for pose in poses
+            for turn in _turns(symmetry, reference[:3, :3].T @ pose[:3, :3])
+        ]
     return min(poses, key=lambda pose: rotation_angle(pose, reference))
+
+
+def _turns(symmetry: Symmetry, R: Array) -> list[Array]:
+    """Rotations (3, 3) that change nothing to see; of any angle, the one with R turn nearest to the identity.
+
+    The trace of R turn is cosine * (tr R - a^T R a) + sine * tr(R [a]x) and a constant (Rodrigues' formula).
+    """
+    if symmetry.order:
+        return [axis_angle(symmetry.axis, 2 * math.pi * i / symmetry.order) for i in range(symmetry.order)]
+    axis = np.array(symmetry.axis)
+    sine, cosine = np.trace(R @ np.cross(np.eye(3), axis)), np.trace(R) - axis @ R @ axis
+    return [axis_angle(symmetry.axis, math.atan2(sine, cosine))]
 
 
 def heading_and_heel(T_camera_from_object: Array, up_camera: Array, forward: Array, up: Array) -> Array:

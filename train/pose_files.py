@@ -32,10 +32,13 @@ AXIS_COLORS = ((220, 40, 40), (40, 180, 60), (50, 90, 230))
 AXIS_SHARE = 0.5
 
 
-def camera_for(width: int, height: int, calibration: Path | None, fov_deg: float | None) -> Camera:
+def camera_for(
+    width: int, height: int, calibration: Path | None, fov_deg: float | None, picture: str
+) -> Camera:
     """The camera of a picture of that size. fov_deg: along its longer side.
 
-    Raises ConfigError for a calibration whose image has another shape, and when neither or both are given.
+    Raises ConfigError when neither or both are given, DataError for a picture of another shape than the
+    calibration's.
     """
     if (calibration is None) == (fov_deg is None):
         raise ConfigError("expected either --camera (a calibration file) or --fov-deg")
@@ -45,8 +48,8 @@ def camera_for(width: int, height: int, calibration: Path | None, fov_deg: float
         return Camera(width, height, intrinsics(width, height, focal), np.eye(4))
     known = read_calibration(calibration)
     if abs(known.width_px * height - known.height_px * width) > 0.01 * known.width_px * height:
-        raise ConfigError(
-            f"{calibration}: is of {known.width_px}x{known.height_px} px, the picture has {width}x{height}"
+        raise DataError(
+            f"{picture}: {width}x{height} px, {calibration} is of {known.width_px}x{known.height_px}"
         )
     return replace(calibrated_camera(known, longer, np.eye(4)), width_px=width, height_px=height)
 
@@ -69,10 +72,10 @@ def pose_files(
     for path in track(photos, len(photos), "pose"):
         try:
             rgb = read_image(path)
+            camera = camera_for(rgb.shape[1], rgb.shape[0], calibration, fov_deg, str(path))
         except DataError as error:
             failed[str(path)] = str(error)
             continue
-        camera = camera_for(rgb.shape[1], rgb.shape[0], calibration, fov_deg)
         found = detector(rgb)
         drawn, rows = overlay(rgb, found, detector.categories, 0.0), []
         for detection in found:

@@ -15,6 +15,7 @@ from train.checkpoint import Meta, describe, labels_hash, weights_hash
 from train.config import TrainConfig, with_changes
 from train.datasets import Sample, hold_out, read_samples
 from train.engine import TrainData
+from train.mix import interleaved
 from train.online import OnlineImages, online_validation
 
 
@@ -119,11 +120,15 @@ def _check_all_are_there(categories: Sequence[Category], samples: Sequence[Sampl
 
 
 def weighted_sets(sizes: Sequence[int], weights: Sequence[float]) -> tuple[tuple[int, float], ...]:
-    """(size, weight) of each rendered set; () without weights. Raises ConfigError if their numbers differ."""
+    """(size, weight) of each rendered set; () without weights.
+
+    Raises ConfigError if their numbers differ, and for weights that cannot be interleaved.
+    """
     if not weights:
         return ()
     if len(weights) != len(sizes):
         raise ConfigError(
             f"--synth-weights: {len(weights)} numbers, expected one for each of {len(sizes)} --synth"
         )
+    interleaved(tuple(weights))
     return tuple(zip(sizes, weights, strict=True))

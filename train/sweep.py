@@ -140,6 +140,8 @@ def _claim(out: Path, recipe: dict[str, Any]) -> None:
         write_text(out / RESULT, json.dumps({**recipe, "rows": []}, indent=1))
         return
     before = read_json(out / RESULT)
+    if not isinstance(before, dict):
+        raise DataError(f"{out / RESULT}: expected what `meshmark sweep` writes")
     for key, value in recipe.items():
         if before.get(key) != value:
             raise ConfigError(f"{out}: holds a sweep with another {key}; choose another folder for this one")

@@ -70,12 +70,17 @@ def test_detections_scale_with_the_photo(snapshot: Path, tiny_config: TrainConfi
     assert [d.score for d in a] == sorted((d.score for d in a), reverse=True)
 
 
+def change(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda f: (f / "meta.json").unlink(), r"meta\.json: no such file"),
         (lambda f: (f / "meta.json").write_text("{}"), "not a snapshot's description"),
         (lambda f: (f / "meta.json").write_text("{"), "not valid JSON"),
+        (lambda f: change(f / "meta.json", objects=["bug"]), "not a snapshot's description"),
         (lambda f: (f / "model.safetensors").write_bytes(b"hello"), "not readable as safetensors"),
         (lambda f: (f / "model.safetensors").unlink(), "not readable as safetensors"),
     ],

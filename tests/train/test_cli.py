@@ -118,6 +118,9 @@ def test_share_and_validation_follow_from_the_data_given(
         (["--synth", "empty", "--preset", "huge"], "preset 'huge'"),
         (["--synth", "empty", "--real-fraction", "2"], "command line: data.real_fraction"),
         (["--synth", "empty", "--device", "tpu"], "--device: 'tpu'"),
+        (["--synth", "empty", "--synth-weights", "nan"], "--synth-weights: 'nan', expected numbers"),
+        (["--synth", "empty", "--minutes", "nan"], "command line: schedule.max_minutes"),
+        (["--synth", "empty", "--seed", str(2**64)], "command line: seed"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

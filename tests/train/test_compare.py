@@ -73,6 +73,19 @@ def test_other_photos_or_labels_are_refused(tmp_path: Path) -> None:
         compare(a, evaluation(tmp_path / "b", [[0.01]]))
     with pytest.raises(DataError, match=r"other keypoints in 1.jpg"):
         compare(a, evaluation(tmp_path / "c", [[0.01], [0.02, 0.03]]))
-    (a / "eval.json").write_text("{}")
-    with pytest.raises(DataError, match="no per_image"):
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"per_image": 3}, "fields are of other types"),
+        ({"bbox": None}, "lacks"),
+        ({"keypoints": {"ap": "high"}}, "fields are of other types"),
+        ({"per_image": [3]}, "per_image is malformed"),
+    ],
+)
+def test_what_eval_did_not_write_is_refused(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    a = evaluation(tmp_path / "a", [[0.01], [0.02]])
+    (a / "eval.json").write_text(json.dumps(json.loads((a / "eval.json").read_text()) | changed))
+    with pytest.raises(DataError, match=message):
         compare(a, a)

@@ -29,6 +29,8 @@ def test_unknown_preset_names_the_known_ones() -> None:
         ("- 1", "expected a mapping of fields, got list"),
         ("model: [", "not valid YAML"),
         ("model: {backbone: mobilenet_v2, anchor_sizes: [[8]]}", "anchor_sizes has 1 levels, expected 4"),
+        ("model: {backbone: mobilenet_v2, anchor_sizes: [[], [], [], []]}", r"anchor_sizes\.0"),
+        ("model: {backbone: mobilenet_v2, anchor_sizes: [[0], [8], [8], [8]]}", r"anchor_sizes\.0\.0"),
         (
             "model: {backbone: mobilenet_v2, weights: coco, anchor_sizes: [[8], [8], [8], [8]]}",
             "coco exist for backbone resnet50",

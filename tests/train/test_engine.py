@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from synth.coco import Category
-from synth.errors import ConfigError, UserError
+from synth.errors import ConfigError, DataError, UserError
 from train import engine
 from train.average import WeightAverage
 from train.checkpoint import describe, read_meta
@@ -164,6 +164,33 @@ def test_resuming_with_another_recipe_or_object_is_refused(
     renamed = replace(category, schema=replace(category.schema, names=("nose", "fin")))
     with pytest.raises(UserError, match=r"\[nose, tail\].*\[nose, fin\]"):
         run(tiny_config, data, renamed, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "state.json").unlink(), r"state\.json: absent, so the run cannot be continued"),
+        (
+            lambda f: save_file({"0.exp_avg": torch.zeros(3)}, f / "optim.safetensors"),
+            r"optim\.safetensors: 0\.exp_avg \(3,\) fits no parameter",
+        ),
+    ],
+)
+def test_a_damaged_run_is_not_started_over(
+    data: TrainData,
+    category: Category,
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    message: str,
+) -> None:
+    config = with_changes(tiny_config, {"schedule": {"max_steps": 1}}, "x")
+    run(config, data, category, tmp_path / "run")
+    damage(tmp_path / "run" / "last")
+    best = (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
+    with pytest.raises(DataError, match=message):
+        run(config, data, category, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == best
 
 
 def test_resuming_a_finished_run_changes_nothing(

@@ -157,6 +157,10 @@ def test_symmetric_poses_count_as_one() -> None:
     turned = truth @ rigid(R, origin - R @ origin)
     assert rotation_angle(turned, truth) == pytest.approx(math.pi / 2)
     assert nearest_symmetric(turned, truth, quarter) == pytest.approx(truth, abs=1e-9)
+    any_angle = (replace(quarter[0], order=0), Symmetry((1.0, 0.0, 0.0), (0.01, 0.0, 0.0), 2))
+    R = axis_angle((1.0, 0.0, 0.0), math.pi) @ axis_angle((0.0, 0.0, 1.0), 0.3)
+    for spun in (truth @ rigid(R, origin - R @ origin), truth @ rigid(R.T, origin - R.T @ origin)):
+        assert nearest_symmetric(spun, truth, any_angle) == pytest.approx(truth, abs=1e-9)
     square = np.array([[x, y, 0.0] for x in (-0.09, 0.11) for y in (-0.1, 0.1)])
     assert add_error(turned, truth, square) > 0.1
     assert add_s_error(turned, truth, square) == pytest.approx(0.0, abs=1e-9)

@@ -87,16 +87,16 @@ def test_poses_of_photos_are_written_with_overlays(
 
 def test_a_camera_is_named_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="either --camera"):
-        camera_for(640, 480, None, None)
-    assert camera_for(640, 480, None, 90.0).K[0, 0] == pytest.approx(320.0)
+        camera_for(640, 480, None, None, "x.jpg")
+    assert camera_for(640, 480, None, 90.0, "x.jpg").K[0, 0] == pytest.approx(320.0)
     storage = cv2.FileStorage(str(tmp_path / "c.yaml"), cv2.FILE_STORAGE_WRITE)
     for name, value in (("image_width", 1280), ("image_height", 960), ("camera_matrix", np.eye(3) * 900)):
         storage.write(name, value)
     storage.write("distortion_coefficients", np.zeros((1, 5)))
     storage.release()
-    assert camera_for(640, 480, tmp_path / "c.yaml", None).K[0, 0] == pytest.approx(450.0)
-    with pytest.raises(ConfigError, match=r"is of 1280x960 px, the picture has 640x360"):
-        camera_for(640, 360, tmp_path / "c.yaml", None)
+    assert camera_for(640, 480, tmp_path / "c.yaml", None, "x.jpg").K[0, 0] == pytest.approx(450.0)
+    with pytest.raises(DataError, match=r"x\.jpg: 640x360 px, .*c\.yaml is of 1280x960"):
+        camera_for(640, 360, tmp_path / "c.yaml", None, "x.jpg")
 
 
 def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One detector of two objects: bugs of two keypoints and kites of three."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from synth.coco import Annotation, Category, ImageLabels, write_coco
 from synth.errors import ConfigError, DataError
@@ -21,7 +23,7 @@ from train.cli import main
 from train.config import AugmentConfig, TrainConfig, with_changes
 from train.datasets import read_samples
 from train.engine import TrainData, train
-from train.evaluate import detect
+from train.evaluate import detect, print_table
 from train.export import export
 from train.metrics import Found, Truth, evaluate, truth_of
 from train.predict import Detector, Settings
@@ -187,6 +189,15 @@ def test_each_object_is_measured_with_its_own_keypoints_and_sigmas() -> None:
     assert (result["n_keypoints"], result["by_object"]["bug"]["n_found"]) == (5, 1)
     assert list(result["per_keypoint"]) == ["bug nose", "bug tail", "kite top", "kite left", "kite right"]
     assert result["oks_sigmas"] == {"bug": [0.08, 0.08], "kite": [0.05] * 3}
+
+
+def test_the_table_of_objects_is_whole_at_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    truth, found = truth_and_answers()
+    both = [replace(BUG, name="a_longer_name"), replace(KITE, name="another_long_name")]
+    print_table({"object": "both", **evaluate([truth], [found], both)}, Console(width=80))
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert re.search(r"median px +│ +4\.000 │ +0\.000", shown)
 
 
 def test_detection_of_another_object_finds_nothing() -> None:
