@@ -15,13 +15,12 @@ from scipy.fft import irfft2, rfft2
 
 from synth.errors import DataError
 from synth.files import pool_names
-from synth.formats.images import image_size
+from synth.formats.images import SUFFIXES, image_size
 from synth.shards import open_file
 from synth.types import Array
 
 SURFACES = ("wood", "stone", "fabric", "metal", "plain", "speckle", "print")
 SURFACE_PX = 512
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PHOTO_PX = 1280
 
 Image = NDArray[np.uint8]
@@ -30,7 +29,7 @@ Image = NDArray[np.uint8]
 def photo_names(folder: Path) -> tuple[str, ...]:
     """Names of the pool's photos relative to `folder`, sorted. Raises DataError when there is none, and for a
     file that does not begin as an image."""
-    names = pool_names(folder, PHOTO_SUFFIXES, "background photos")
+    names = pool_names(folder, SUFFIXES, "background photos")
     for name in names:
         image_size(folder / name)
     return names

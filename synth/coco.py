@@ -8,6 +8,7 @@ an annotation carries `visible_fraction`.
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -75,31 +76,63 @@ def category_to_json(category: Category) -> dict[str, Any]:
     }
 
 
+def categories_from_json(rows: Any, where: str) -> tuple[Category, ...]:
+    """Raises DataError when `rows` is no list of categories, or is empty."""
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{where}: expected a list of categories, at least one, got {rows!r:.60}")
+    return distinct(tuple(category_from_json(row, where) for row in rows), where)
+
+
+def distinct(categories: tuple[Category, ...], where: str) -> tuple[Category, ...]:
+    """`categories`, or a DataError when two have the same id or name."""
+    for field in ("id", "name"):
+        for value, times in Counter(getattr(category, field) for category in categories).items():
+            if times > 1:
+                raise DataError(f"{where}: category {field} {value!r} is given {times} times, expected once")
+    return categories
+
+
+def sound(category: Category, where: str) -> Category:
+    """`category`, or a DataError when its keypoints' names, skeleton and sigmas contradict each other."""
+    place, schema, k = f"{where}: category {category.name!r}", category.schema, len(category.schema)
+    if len(set(schema.names)) != k:
+        raise DataError(f"{place} names a keypoint twice: {list(schema.names)}")
+    for number in (index + 1 for pair in schema.skeleton for index in pair):
+        if not 1 <= number <= k:
+            raise DataError(f"{place}: skeleton joins keypoint {number}, counted from 1, of {k}")
+    if len(schema.oks_sigmas) != k:
+        raise DataError(
+            f"{place}: oks_sigmas has {len(schema.oks_sigmas)} values, expected {k} (one per keypoint)"
+        )
+    return category
+
+
 def category_from_json(raw: dict[str, Any], where: str) -> Category:
     """A category without `flip_pairs` is never flipped; without `oks_sigmas` each is DEFAULT_SIGMA."""
     names = raw.get("keypoints")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise DataError(f"{where}: category {raw.get('id')!r} has no list of keypoint names in `keypoints`")
-    if len(set(names)) != len(names):
-        raise DataError(f"{where}: category {raw.get('name')!r} names a keypoint twice: {names}")
     flips = raw.get("flip_pairs")
     sigmas = raw.get("oks_sigmas") or [DEFAULT_SIGMA] * len(names)
     try:
         schema = KeypointSchema(
             names=tuple(names),
             skeleton=tuple((int(a) - 1, int(b) - 1) for a, b in raw.get("skeleton") or []),
-            flip_pairs=None if flips is None else tuple((names.index(a), names.index(b)) for a, b in flips),
+            flip_pairs=None if flips is None else tuple(_flip_pair(pair, names) for pair in flips),
             oks_sigmas=tuple(float(s) for s in sigmas),
         )
         category = Category(int(raw["id"]), str(raw["name"]), schema)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: category {raw.get('name')!r} is malformed: {error}") from error
-    if len(schema.oks_sigmas) != len(names):
-        raise DataError(
-            f"{where}: oks_sigmas has {len(schema.oks_sigmas)} values, "
-            f"expected {len(names)} (one per keypoint)"
-        )
-    return category
+    return sound(category, where)
+
+
+def _flip_pair(pair: Any, names: list[str]) -> tuple[int, int]:
+    a, b = pair
+    for name in (a, b):
+        if name not in names:
+            raise ValueError(f"flip_pairs: {name!r} is not a keypoint; keypoints are {names}")
+    return names.index(a), names.index(b)
 
 
 def image_to_json(image: ImageLabels) -> dict[str, Any]:
@@ -154,7 +187,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from error
 
 
@@ -176,12 +211,12 @@ def read_coco(path: Path) -> KeypointDataset:
         isinstance(raw.get(key), list) for key in ("images", "annotations", "categories")
     ):
         raise DataError(f"{where}: expected an object with lists `images`, `annotations`, `categories`")
-    categories = {
-        c.id: c for c in (category_from_json(r, where) for r in raw["categories"] if isinstance(r, dict))
-    }
+    categories = {c.id: c for c in categories_from_json(raw["categories"], where)}
     by_image: dict[int, list[Annotation]] = {}
     try:
         for row in raw["images"]:
+            if isinstance(row["id"], float) and not row["id"].is_integer():
+                raise DataError(f"{where}: image id {row['id']}, expected a whole number")
             if row["id"] in by_image:
                 raise DataError(f"{where}: image id {row['id']} appears twice")
             by_image[row["id"]] = []
@@ -236,7 +271,7 @@ def _add_annotation(
             raise DataError(f"{place}: a number is not finite")
     except DataError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: an entry of `annotations` is malformed: {error!r}") from error
     by_image[row["image_id"]].append(
         Annotation(

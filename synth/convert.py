@@ -13,8 +13,9 @@ ANNOTATIONS = "annotations.json"
 
 
 def convert(source: Path, target: Path, to: str, object_: str | None, category: Category | None) -> int:
-    """Returns the number of images. object_: needed from and to bop; category: for folders of one JSON a
-    photo without a schema. Raises DataError when the source cannot be read or the target exists."""
+    """Returns the number of images. object_: needed from and to bop; category: its, for folders of one JSON
+    a photo without a schema. Raises DataError when the source cannot be read or has no such category, or the
+    target exists."""
     if target.exists():
         raise DataError(f"{target} exists already; choose another folder")
     part = target.with_name(f".{target.name}.part")
@@ -28,6 +29,8 @@ def convert(source: Path, target: Path, to: str, object_: str | None, category: 
             count = sum(1 for _ in (part / "rgb").iterdir())
         else:
             dataset, root = read(source, category, object_)
+            if category is not None:
+                _require(category, dataset, source)
             write = {"coco": _write_coco, "yolo-pose": yolo_pose.write, "shapes": shapes.write}[to]
             write(dataset, root, part)
             count = len(dataset.images)
@@ -54,6 +57,12 @@ def read(
     if source.is_dir():
         return shapes.read(source, category), source
     raise DataError(f"{source}: no such file or folder")
+
+
+def _require(category: Category, dataset: KeypointDataset, source: Path) -> None:
+    if category.name not in {c.name for c in dataset.categories}:
+        came = ", ".join(f"{c.name} (category id {c.id})" for c in dataset.categories)
+        raise DataError(f"{source}: holds {came}, expected {category.name} (category id {category.id})")
 
 
 def _write_coco(dataset: KeypointDataset, root: Path, target: Path) -> None:

@@ -17,13 +17,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synth.coco import Category, KeypointDataset, read_coco, read_json
 from synth.errors import DataError
-from synth.formats.images import find_image, upright_size
+from synth.formats.images import beside, find_image, upright_size
 from synth.formats.shapes import SCHEMA
 from synth.formats.shapes import read as read_shapes
 from synth.shards import is_file, open_file
 from synth.types import NOT_LABELLED, VISIBLE, Array
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
@@ -199,21 +198,11 @@ def _from_json_per_image(folder: Path, categories: Sequence[Category]) -> tuple[
         )
     (category,) = categories
     samples = []
-    for file in files:
+    pictures = beside(files, folder / "images" if (folder / "images").is_dir() else files[0].parent)
+    for file, picture in zip(files, pictures, strict=True):
         boxes, keypoints = _parse_objects(read_json(file), category, str(file))
-        samples.append(_sample(_image_of(file, folder), boxes, keypoints, where=str(file)))
+        samples.append(_sample(picture, boxes, keypoints, where=str(file)))
     return tuple(samples)
-
-
-def _image_of(file: Path, folder: Path) -> Path:
-    for place in (folder / "images", file.parent):
-        for suffix in IMAGE_SUFFIXES:
-            candidate = place / f"{file.stem}{suffix}"
-            if candidate.is_file():
-                return candidate
-    raise DataError(
-        f"{file}: its image is absent, expected {folder / 'images' / file.stem}.jpg, .jpeg or .png"
-    )
 
 
 def _parse_objects(raw: Any, category: Category, where: str) -> tuple[Array, Array]:

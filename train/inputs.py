@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.errors import DataError
-from train.datasets import IMAGE_SUFFIXES
+from synth.formats.images import SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 FALLBACK_RATE = 25.0
@@ -47,12 +47,12 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Path], list[Film]]:
         chosen = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
         if not chosen:
             chosen = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-        images = [p for p in chosen if p.is_file() and p.suffix in IMAGE_SUFFIXES]
+        images = [p for p in chosen if p.is_file() and p.suffix.lower() in SUFFIXES]
         videos = [p for p in chosen if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
         if not images and not videos:
             raise DataError(
                 f"{text}: no image or video there, expected a file, a folder, a glob "
-                f"({', '.join(sorted({s.lower() for s in IMAGE_SUFFIXES}))}, {', '.join(VIDEO_SUFFIXES)}) "
+                f"({', '.join(SUFFIXES)}, {', '.join(VIDEO_SUFFIXES)}) "
                 "or a camera's number"
             )
         photos += images

@@ -45,10 +45,10 @@ def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: i
     of a rendered data set, how many were found and posed, and the errors of those.
 
     Objects hidden by more than half are left out, and images in which one was rendered scaled. Raises
-    DataError when nothing is left.
+    DataError when nothing is left, and for a data set of another object.
     """
     asset = load_object(object_)
-    cases = list(_cases(synth, count))
+    cases = list(_cases(synth, count, asset))
     if not any(truths for _, _, truths in cases):
         raise DataError(
             f"{synth}: no object to judge in its first {len(cases)} images: all are scaled or hidden by more "
@@ -103,9 +103,14 @@ def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: i
     return result
 
 
-def _cases(synth: Path, count: int) -> Iterator[tuple[Path, Any, list[tuple[Array, Array]]]]:
+def _cases(
+    synth: Path, count: int, asset: ObjectAsset
+) -> Iterator[tuple[Path, Any, list[tuple[Array, Array]]]]:
     """Image, camera, and for each object to be judged its box (4,) and T_camera_from_object (4, 4)."""
     for row, _ in zip(read_log(synth), range(count), strict=False):
+        other = {instance["asset"] for instance in row["scene"]["objects"]} - {asset.name}
+        if other:
+            raise DataError(f"{synth}: image {row['index']}: shows {other.pop()}, expected {asset.name}")
         scene = scene_from_json(row["scene"])
         scaled = any(np.ptp([1.0, *o.scale]) > 1e-9 for o in scene.objects)
         truths = [

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -10,14 +11,17 @@ from synth.coco import ImageLabels
 from synth.errors import DataError
 from synth.shards import is_file, open_file
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Of images that label files find by their stem, in small or capital letters; of two with one stem that is
+taken whose suffix comes first."""
 EXIF_ORIENTATION = 0x0112
 
 
-def place(source: Path, target: Path) -> None:
+def place(source: Path, target: Path) -> tuple[int, int]:
     """The image `source`, or what it is a symbolic link to, also as `target`: linked where the disk allows
-    it, else copied. Raises DataError when it is absent or no image, or `target` is there already."""
-    image_size(source)
+    it, else copied. Returns its size as image_size does. Raises DataError when it is absent or no image, or
+    `target` is there already."""
+    size = image_size(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)
@@ -26,6 +30,22 @@ def place(source: Path, target: Path) -> None:
     except OSError:
         with open_file(source) as image, target.open("xb") as copy:
             shutil.copyfileobj(image, copy)
+    return size
+
+
+def place_sized(image: ImageLabels, root: Path, target: Path) -> tuple[int, int]:
+    """`place` for a format that finds images by their stem and takes their sizes from them. Raises DataError
+    also for an image that is not of its declared size, or whose suffix is none of SUFFIXES."""
+    source = root / image.file_name
+    if source.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{source}: suffix {source.suffix!r}, expected {', '.join(SUFFIXES)}")
+    width, height = place(source, target)
+    declared = (image.width or width, image.height or height)
+    if declared != (width, height):
+        raise DataError(
+            f"{source}: declared {declared[0]} x {declared[1]} px, upright it is {width} x {height} px"
+        )
+    return width, height
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -63,9 +83,26 @@ def find_image(labels: Path, name: str) -> Path | None:
     return next((root / name for root in usual if is_file(root / name)), None)
 
 
-def beside(label: Path, folder: Path) -> Path:
-    """The image in `folder` that carries the label file's stem. Raises DataError when there is none."""
-    for suffix in (*SUFFIXES, *(s.upper() for s in SUFFIXES)):
-        if (folder / f"{label.stem}{suffix}").is_file():
-            return folder / f"{label.stem}{suffix}"
-    raise DataError(f"{label}: its image is absent, expected {folder / label.stem}{' or '.join(SUFFIXES)}")
+def refuse_broken_link(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: is a broken link, to {path.readlink()}")
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The images in `folder`, sorted by name. Raises DataError for a broken link among them."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    found = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
+    for file in found:
+        refuse_broken_link(file)
+    return found
+
+
+def beside(labels: Sequence[Path], folder: Path) -> list[Path]:
+    """For each label file the image in `folder` that carries its stem. Raises DataError when one has none."""
+    best_last = sorted(pictures(folder), key=lambda file: -SUFFIXES.index(file.suffix.lower()))
+    by_stem = {file.stem: file for file in best_last}
+    for label in labels:
+        if label.stem not in by_stem:
+            expected = f"{folder / label.stem}{' or '.join(SUFFIXES)}"
+            raise DataError(f"{label}: its image is absent, expected {expected}")
+    return [by_stem[label.stem] for label in labels]

@@ -15,12 +15,12 @@ from synth.coco import (
     Category,
     ImageLabels,
     KeypointDataset,
-    category_from_json,
+    categories_from_json,
     category_to_json,
     read_json,
 )
 from synth.errors import DataError
-from synth.formats.images import beside, flat_names, image_size, place
+from synth.formats.images import beside, flat_names, image_size, place_sized
 from synth.types import NOT_LABELLED, VISIBLE
 
 SCHEMA = "schema.json"
@@ -31,7 +31,7 @@ def write(dataset: KeypointDataset, root: Path, target: Path) -> None:
     (target / SCHEMA).write_text(json.dumps([category_to_json(c) for c in dataset.categories], indent=1))
     names = {category.id: category.name for category in dataset.categories}
     for image, name in zip(dataset.images, flat_names(dataset.images), strict=True):
-        place(root / image.file_name, target / "images" / name)
+        place_sized(image, root, target / "images" / name)
         rows = [
             {
                 "box": a.box_xyxy.tolist(),
@@ -48,16 +48,16 @@ def read(folder: Path, category: Category | None) -> KeypointDataset:
     """File names relative to `folder`; {"bboxes", "keypoints"} is read as well. category: for folders
     without schema.json. Raises DataError naming the file."""
     if (folder / SCHEMA).is_file():
-        rows = read_json(folder / SCHEMA)
-        categories = tuple(category_from_json(row, str(folder / SCHEMA)) for row in rows)
+        categories = categories_from_json(read_json(folder / SCHEMA), str(folder / SCHEMA))
     elif category is not None:
         categories = (category,)
     else:
         raise DataError(f"{folder}: no {SCHEMA} in it; name the object with --object")
     labels = folder / "annotations" if (folder / "annotations").is_dir() else folder
     images: list[ImageLabels] = []
-    for path in sorted(p for p in labels.glob("*.json") if p.name != SCHEMA):
-        picture = beside(path, folder / "images" if (folder / "images").is_dir() else folder)
+    paths = sorted(p for p in labels.glob("*.json") if p.name != SCHEMA)
+    pictures = beside(paths, folder / "images" if (folder / "images").is_dir() else folder)
+    for path, picture in zip(paths, pictures, strict=True):
         width, height = image_size(picture)
         name = picture.relative_to(folder).as_posix()
         annotations = _annotations(read_json(path), categories, str(path))

@@ -13,10 +13,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from synth.coco import DEFAULT_SIGMA, Annotation, Category, ImageLabels, KeypointDataset
+from synth.coco import (
+    DEFAULT_SIGMA,
+    Annotation,
+    Category,
+    ImageLabels,
+    KeypointDataset,
+    distinct,
+    sound,
+)
 from synth.errors import DataError
-from synth.formats.images import SUFFIXES, flat_names, image_size, place
-from synth.types import KeypointSchema
+from synth.formats.images import flat_names, image_size, pictures, place_sized, refuse_broken_link
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
 from synth.yaml import read_yaml
 
 DATA = "data.yaml"
@@ -40,11 +48,9 @@ def write(dataset: KeypointDataset, root: Path, target: Path) -> None:
     classes = {category.id: n for n, category in enumerate(dataset.categories)}
     for n, (image, name) in enumerate(zip(dataset.images, flat_names(dataset.images), strict=True)):
         split = SPLITS[n % VAL_EVERY == VAL_EVERY - 1]
-        path = root / image.file_name
-        place(path, target / "images" / split / name)
+        size = place_sized(image, root, target / "images" / split / name)
         label = target / "labels" / split / f"{Path(name).stem}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
-        size = (image.width, image.height) if image.width and image.height else image_size(path)
         label.write_text("".join(_line(a, classes[a.category_id], size) for a in image.annotations))
 
 
@@ -55,22 +61,28 @@ def read(folder: Path) -> KeypointDataset:
     categories = _categories(raw, path)
     images: list[ImageLabels] = []
     for split in SPLITS:
-        pictures = folder / "images" / split
-        for picture in sorted(pictures.iterdir()) if pictures.is_dir() else []:
-            if picture.suffix.lower() in SUFFIXES:
-                width, height = image_size(picture)
-                label = folder / "labels" / split / f"{picture.stem}.txt"
-                lines = label.read_text(encoding="utf-8").splitlines() if label.is_file() else []
-                annotations = tuple(
-                    _annotation(line, f"{label}: line {n}", categories, width, height)
-                    for n, line in enumerate(lines, start=1)
-                    if line.strip()
-                )
-                name = picture.relative_to(folder).as_posix()
-                images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
+        for picture in pictures(folder / "images" / split):
+            width, height = image_size(picture)
+            label = folder / "labels" / split / f"{picture.stem}.txt"
+            annotations = tuple(
+                _annotation(line, f"{label}: line {n}", categories, width, height)
+                for n, line in enumerate(_lines(label), start=1)
+                if line.strip()
+            )
+            name = picture.relative_to(folder).as_posix()
+            images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
     if not images:
         raise DataError(f"{folder}: no images in images/train or images/val")
     return KeypointDataset(categories, tuple(images))
+
+
+def _lines(label: Path) -> list[str]:
+    """None for an image without objects, whose label file may be absent."""
+    refuse_broken_link(label)
+    try:
+        return label.read_text(encoding="utf-8").splitlines() if label.is_file() else []
+    except UnicodeDecodeError as error:
+        raise DataError(f"{label}: expected text in UTF-8: {error}") from error
 
 
 def _description(dataset: KeypointDataset, k: int) -> dict[str, Any]:
@@ -97,17 +109,18 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
         k, size = (int(x) for x in raw["kpt_shape"])
         if size != 3 or not 0 < k <= MAX_KEYPOINTS:
             raise DataError(f"{path}: kpt_shape: {raw['kpt_shape']}, expected [K, 3]")
-        named = raw["names"]
-        names = {int(n): str(x) for n, x in (named.items() if isinstance(named, dict) else enumerate(named))}
+        names = _names(raw["names"], path)
         flip = [int(x) for x in raw.get("flip_idx") or range(k)]
         if sorted(flip) != list(range(k)) or any(flip[j] != i for i, j in enumerate(flip)):
             raise DataError(f"{path}: flip_idx: {flip}, expected pairs among 0 to {k - 1}")
         pairs = tuple((i, j) for i, j in enumerate(flip) if i < j)
         keypoints = raw.get("kpt_names") or {}
-        ids = [int(x) for x in raw.get("category_ids") or [n + 1 for n in names]]
-        return tuple(
+        ids = [int(x) for x in raw.get("category_ids") or range(1, len(names) + 1)]
+        if len(ids) != len(names):
+            raise DataError(f"{path}: category_ids: {ids}, expected {len(names)} of them (one per name)")
+        categories = tuple(
             Category(
-                ids[at],
+                ids[n],
                 name,
                 KeypointSchema(
                     names=tuple(map(str, keypoints.get(n) or [f"keypoint_{i}" for i in range(k)])),
@@ -116,10 +129,30 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
                     oks_sigmas=tuple(float(s) for s in raw.get("oks_sigmas") or [DEFAULT_SIGMA] * k),
                 ),
             )
-            for at, (n, name) in enumerate(sorted(names.items()))
+            for n, name in enumerate(names)
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(f"{path}: expected kpt_shape, names and flip_idx of YOLO-pose: {error!r}") from error
+    for category in categories:
+        if len(category.schema) != k:
+            raise DataError(f"{path}: kpt_names: {len(category.schema)} of {category.name!r}, expected {k}")
+    return distinct(tuple(sound(category, str(path)) for category in categories), str(path))
+
+
+def _names(raw: Any, path: Path) -> list[str]:
+    """A class's number is its place."""
+    named = {int(n): name for n, name in raw.items()} if isinstance(raw, dict) else dict(enumerate(raw))
+    places = range(len(named))
+    if (
+        isinstance(raw, str)
+        or not named
+        or set(named) != set(places)
+        or not all(isinstance(name, str | int | float) for name in named.values())
+    ):
+        raise DataError(f"{path}: names: {raw!r:.60}, expected a list of names, or a mapping from 0, 1, …")
+    return [str(named[n]) for n in places]
 
 
 def _line(annotation: Annotation, class_: int, size_px: tuple[int, int]) -> str:
@@ -137,13 +170,17 @@ def _annotation(
 ) -> Annotation:
     try:
         class_, *numbers = (float(word) for word in line.split())
-        category = categories[int(class_)]
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{where}: {line[:60]!r}: expected a known class and numbers") from error
+    except ValueError as error:
+        raise DataError(f"{where}: {line[:60]!r}: expected numbers") from error
+    if class_ not in range(len(categories)):
+        raise DataError(f"{where}: class {class_:g}, expected a known class, 0 to {len(categories) - 1}")
+    category = categories[int(class_)]
     k = len(category.schema)
-    if len(numbers) != 4 + 3 * k or class_ < 0 or not all(map(math.isfinite, numbers)):
+    if len(numbers) != 4 + 3 * k or not all(map(math.isfinite, numbers)):
         raise DataError(f"{where}: {1 + len(numbers)} values, expected {5 + 3 * k} finite ones")
     cx, cy, w, h = numbers[:4]
     points = np.array(numbers[4:]).reshape(k, 3) * [width, height, 1.0]
+    if not np.isin(points[:, 2], (NOT_LABELLED, OCCLUDED, VISIBLE)).all():
+        raise DataError(f"{where}: v {points[:, 2].tolist()}, expected 0, 1 or 2 for each keypoint")
     box = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * np.tile([width, height], 2)
     return Annotation(category.id, box, points, float(np.prod(box[2:] - box[:2])))

@@ -10,15 +10,11 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from synth.coco import Annotation, Category, ImageLabels, KeypointDataset, read_coco, write_coco
-from synth.config import load_config
 from synth.convert import read
 from synth.errors import DataError
-from synth.formats import bop
 from synth.formats.images import place
-from synth.generate import RenderJob, generate, read_log
 from synth.types import KeypointSchema
 from train.cli import main
 
@@ -95,59 +91,6 @@ def test_yolo_files_are_as_ultralytics_documents_them(tmp_path: Path) -> None:
     assert (tmp_path / "yolo" / raw["val"]).is_dir()
 
 
-@pytest.fixture(scope="module")
-def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("boards") / "synth"
-    generate(RenderJob("chessboard", load_config("clean"), None, 5), folder, 3, 1)
-    return folder
-
-
-def test_bop_files_hold_the_poses_in_millimetres(boards: Path, tmp_path: Path) -> None:
-    assert run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard").exit_code == 0
-    poses = list(bop.read(tmp_path / "bop"))
-    rows = [(row["scene"]["camera"]["K"], a) for row in read_log(boards) for a in row["annotations"]]
-    assert len(poses) == len(rows) == 3
-    for pose, (K, labelled) in zip(poses, rows, strict=True):
-        assert pytest.approx(np.array(K)) == pose.K
-        truth = np.array(labelled["T_camera_from_object"])
-        assert pose.T_camera_from_object == pytest.approx(truth, abs=1e-9)
-    raw = json.loads((tmp_path / "bop" / "scene_gt.json").read_text())
-    assert raw["0"][0]["cam_t_m2c"][2] > 100
-    assert (tmp_path / "bop" / "rgb" / "000002.jpg").is_file()
-    models = json.loads((tmp_path / "bop" / "models_info.json").read_text())
-    assert 200 < models["1"]["size_x"] < 500
-
-
-@pytest.mark.parametrize("with_info", [True, False])
-def test_bop_poses_become_the_keypoints_they_came_from(boards: Path, tmp_path: Path, with_info: bool) -> None:
-    run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard")
-    if not with_info:
-        (tmp_path / "bop" / "scene_gt_info.json").unlink()
-    done = run(tmp_path / "bop", tmp_path / "coco", "--to", "coco", "--object", "chessboard")
-    assert done.exit_code == 0, done.output
-    before = read_coco(boards / "annotations.json")
-    after = read_coco(tmp_path / "coco" / "annotations.json")
-    assert after.categories == before.categories
-    for old, new in zip(before.images, after.images, strict=True):
-        for a, b in zip(old.annotations, new.annotations, strict=True):
-            seen = a.keypoints[:, 2] > 0
-            assert b.keypoints[seen, :2] == pytest.approx(a.keypoints[seen, :2], abs=2e-3)
-            assert (b.keypoints[:, 2] == np.where(seen, 2, 0)).all()
-            points = b.keypoints[seen, :2]
-            assert (points >= b.box_xyxy[:2] - 1).all()
-            assert (points <= b.box_xyxy[2:] + 1).all()
-            if with_info:
-                assert b.box_xyxy == pytest.approx(a.box_xyxy, abs=0.01)
-    assert "--object" in run(tmp_path / "bop", tmp_path / "other", "--to", "coco").output
-
-
-def test_rendered_sets_load_unmodified_in_supervision(boards: Path, tmp_path: Path) -> None:
-    import supervision
-
-    dataset = supervision.DetectionDataset.from_coco(str(boards / "images"), str(boards / "annotations.json"))
-    assert (len(dataset), dataset.classes) == (3, ["chessboard"])
-
-
 def faulty(content: dict[str, str], tmp_path: Path) -> Path:
     folder = tmp_path / "faulty"
     (folder / "images" / "train").mkdir(parents=True)
@@ -170,6 +113,36 @@ GOOD = "kpt_shape: [1, 3]\nnames: {0: dot}\n"
         ({"data.yaml": GOOD, "labels/train/a.txt": "0 1 1"}, "a.txt: line 1: 3 values, expected 8"),
         ({"data.yaml": GOOD, "labels/train/a.txt": "3 0 0 1 1 0 0 2"}, "expected a known class"),
         ({"data.yaml": GOOD, "labels/train/a.txt": "0 0 0 nan 1 0 0 2"}, "finite"),
+        *(
+            ({"data.yaml": GOOD, "labels/train/a.txt": f"{c} 0 0 1 1 0 0 2"}, "line 1: class .*, expected a")
+            for c in ("inf", "nan", "0.5", "-1")
+        ),
+        *(
+            (
+                {"data.yaml": GOOD, "labels/train/a.txt": f"0 0 0 1 1 0 0 {v}"},
+                "line 1: v .*, expected 0, 1 or 2",
+            )
+            for v in ("3", "0.5", "-1")
+        ),
+        *(
+            ({"data.yaml": f"kpt_shape: [1, 3]\nnames: {names}"}, "data.yaml: names: .*, expected a list")
+            for names in ("dot", "[[1]]", "[null]", "{0: a, 2: b}", "[]")
+        ),
+        *(
+            ({"data.yaml": f"kpt_shape: [1, 3]\nnames: [a, b]\n{more}"}, f"data.yaml: {message}")
+            for more, message in (
+                ("category_ids: [1]", r"category_ids: \[1\], expected 2"),
+                ("category_ids: [1, 2, 3]", "category_ids: .*, expected 2"),
+                ("category_ids: [1, 1]", "category id 1 is given 2 times"),
+                ("category_ids: [1, .inf]", ".*cannot convert float infinity"),
+                ("skeleton: [[0, 1]]", ".*skeleton joins keypoint 2, counted from 1, of 1"),
+                ("kpt_names: {1: [x, y]}", ".*kpt_names: 2 of 'b', expected 1"),
+            )
+        ),
+        *(
+            ({"schema.json": schema}, "schema.json: expected a list of categories")
+            for schema in ("5", "{}", "[]", "[5]", '{"a": 1}')
+        ),
         ({"a.json": '[{"box": [0, 0, 1]}]'}, "no schema.json"),
     ],
 )
@@ -180,6 +153,32 @@ def test_faulty_folders_are_refused_and_leave_nothing(
     assert done.exit_code == 2
     assert re.search(message, done.output), done.output
     assert sorted(p.name for p in tmp_path.iterdir()) == ["faulty"]
+
+
+@pytest.mark.parametrize(
+    ("came", "instead", "message"),
+    [
+        ('"id": 7', '"id": 1e400', "category 'claw' is malformed: cannot convert float infinity"),
+        ("[[1, 3]", "[[1, 4]", "skeleton joins keypoint 4, counted from 1, of 3"),
+        ("[[1, 3]", "[[0, 3]", "skeleton joins keypoint 0, counted from 1, of 3"),
+        ('["left", "right"]]', '["left", "paw"]]', "flip_pairs: 'paw' is not a keypoint"),
+        ('"categories": [', '"categories": [5, ', "expected a list of categories"),
+        ('{"id": 1, "file', '{"id": 1e400, "file', "image id inf, expected a whole number"),
+        ('{"id": 1, "file', f'{{"id": {10**400}, "file', "image_id 1 is not in"),
+        ('{"id": 1, "file', f'{{"id": {"9" * 5000}, "file', "not valid JSON: Exceeds the limit"),
+        ('"bbox": [', '"bbox": [1e400, ', "malformed|not finite"),
+        ('"iscrowd": 0', '"iscrowd": 1e400', "malformed: OverflowError"),
+        ('{"images"', "[" * 100_000 + '{"images"', "not valid JSON: maximum recursion depth"),
+    ],
+)
+def test_faulty_coco_files_are_refused(tmp_path: Path, came: str, instead: str, message: str) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    text = (source / "annotations.json").read_text()
+    assert came in text
+    (source / "annotations.json").write_text(text.replace(came, instead, 1))
+    done = run(source, tmp_path / "out", "--to", "coco")
+    assert done.exit_code == 2, done.exception
+    assert re.search(message, done.output), done.output
 
 
 def test_paths_that_leave_the_folder_and_taken_targets_are_refused(tmp_path: Path) -> None:
@@ -253,31 +252,6 @@ def test_yolo_pose_refuses_categories_that_mirror_differently(tmp_path: Path) ->
     assert "flip pairs" in done.output
 
 
-def test_objects_that_a_bop_scene_hides_wholly_are_left_out(boards: Path, tmp_path: Path) -> None:
-    run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard")
-    info = tmp_path / "bop" / "scene_gt_info.json"
-    raw = json.loads(info.read_text())
-    first = next(rows for rows in raw.values() if rows)
-    first[0] |= {"bbox_visib": [-1, -1, -1, -1], "visib_fract": 0.0}
-    info.write_text(json.dumps(raw))
-    assert run(tmp_path / "bop", tmp_path / "coco", "--to", "coco", "--object", "chessboard").exit_code == 0
-    before, after = (
-        sum(len(image.annotations) for image in read_coco(folder / "annotations.json").images)
-        for folder in (boards, tmp_path / "coco")
-    )
-    assert after == before - 1
-
-
-def test_bop_boxes_are_those_of_the_masks_and_moved_joints_are_refused(boards: Path) -> None:
-    row = next(row for row in read_log(boards) if row["annotations"])
-    labelled = row["annotations"][0]
-    wide = {**labelled, "box_xyxy": [0.0, 0.0, 640.0, 480.0]}
-    assert bop._info(wide)["bbox_visib"] == coco_mask.toBbox(labelled["segmentation"]).tolist()
-    row["scene"]["objects"][0]["joints"] = {"rudder": 0.1}
-    with pytest.raises(DataError, match="joints"):
-        bop._check(row, "here")
-
-
 def test_an_image_is_never_written_through_a_link_to_another(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8), (len(name), 0, 0)).save(tmp_path / name)
@@ -308,3 +282,66 @@ def test_yolo_pose_names_no_mirror_where_none_is_defined(tmp_path: Path) -> None
     assert "flip_idx" not in described  # Ultralytics mirrors where it is there
     assert "path" not in described  # and looks beside data.yaml where that is absent
     assert read(tmp_path / "yolo")[0].categories[0].schema.flip_pairs is None
+
+
+@pytest.mark.parametrize("field", ["id", "name"])
+def test_categories_alike_are_refused(tmp_path: Path, field: str) -> None:
+    source = folder_of(tmp_path / "coco", [[]])
+    raw = json.loads((source / "annotations.json").read_text())
+    other = {**raw["categories"][0], "id": 8, "name": "paw"}
+    raw["categories"].append({**other, field: raw["categories"][0][field]})
+    (source / "annotations.json").write_text(json.dumps(raw))
+    done = run(source, tmp_path / "out", "--to", "coco")
+    assert done.exit_code == 2
+    assert f"category {field} {raw['categories'][0][field]!r} is given 2 times" in done.output
+
+
+@pytest.mark.parametrize("to", ["yolo-pose", "shapes"])
+def test_images_of_another_size_than_declared_are_refused(tmp_path: Path, to: str) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    Image.new("RGB", (128, 96)).save(source / "images" / "0.png")
+    done = run(source, tmp_path / "out", "--to", to)
+    assert done.exit_code == 2
+    assert "0.png: declared 64 x 48 px, upright it is 128 x 96 px" in done.output
+
+
+@pytest.mark.parametrize("to", ["yolo-pose", "shapes"])
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".tif", ".TIFF", ".Png", ".gif"])
+def test_images_of_every_suffix_come_back_or_are_refused(tmp_path: Path, to: str, suffix: str) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    text = (source / "annotations.json").read_text()
+    (source / "annotations.json").write_text(text.replace("0.png", f"0{suffix}"))
+    Image.new("RGB", SIZES[0]).save(source / "images" / f"0{suffix}")
+    done = run(source, tmp_path / "there", "--to", to)
+    if suffix == ".gif":
+        assert "suffix '.gif', expected .jpg" in done.output
+    else:
+        same_labels(read_coco(source / "annotations.json"), read(tmp_path / "there")[0])
+
+
+@pytest.mark.parametrize(
+    ("to", "link"),
+    [
+        ("yolo-pose", "images/train/0.png"),
+        ("yolo-pose", "images/train/more.jpg"),
+        ("yolo-pose", "labels/train/0.txt"),
+        ("shapes", "images/0.png"),
+        ("shapes", "images/more.jpg"),
+    ],
+)
+def test_broken_links_are_errors(tmp_path: Path, to: str, link: str) -> None:
+    source = folder_of(tmp_path / "coco", [[annotation(np.random.default_rng(0))]])
+    run(source, tmp_path / "there", "--to", to)
+    (tmp_path / "there" / link).unlink(missing_ok=True)
+    (tmp_path / "there" / link).symlink_to("nowhere")
+    done = run(tmp_path / "there", tmp_path / "back", "--to", "coco")
+    assert done.exit_code == 2
+    assert f"{link}: is a broken link, to nowhere" in done.output
+
+
+def test_yolo_labels_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    folder = faulty({"data.yaml": GOOD, "labels/train/a.txt": ""}, tmp_path)
+    (folder / "labels" / "train" / "a.txt").write_bytes("0 0 0".encode("utf-16"))
+    done = run(folder, tmp_path / "out", "--to", "coco")
+    assert done.exit_code == 2
+    assert "a.txt: expected text in UTF-8" in done.output
