@@ -8,7 +8,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -41,7 +40,7 @@ from synth.scene_json import scene_to_json
 from synth.sensor import apply, encode_jpeg
 from synth.store import Image, Store, find_store, open_store
 from synth.types import Labels, SceneSpec
-from synth.worker import tune_worker
+from synth.worker import deaf_to_interrupts, tune_worker
 
 MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
 FORMAT = 4
@@ -226,8 +225,13 @@ def _render_in_processes(job: RenderJob, indices: range, workers: int) -> Genera
     torchvision afterwards crashes."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (job,)) as pool:
+
+        def submit(index: int) -> Future[Image]:
+            with deaf_to_interrupts():  # starts a worker where one is wanting
+                return pool.submit(_run_in_worker, index)
+
         try:
-            yield from in_order(lambda index: pool.submit(_run_in_worker, index), indices, 4 * workers)
+            yield from in_order(submit, indices, 4 * workers)
         except BrokenProcessPool as error:
             raise EnvironmentProblem(
                 "a render worker died (out of memory?); run again to go on where it stopped, "
@@ -258,10 +262,9 @@ _images: Callable[[], Images] | None = None
 
 
 def _start_worker(job: RenderJob) -> None:
-    """Ctrl-C is left to the parent; when that is gone, so is this process. What fails in opening the images
-    is the first image's error."""
+    """When the parent is gone, so is this process. What fails in opening the images is the first image's
+    error."""
     global _images
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     tune_worker()
     threading.Thread(target=_follow_parent, daemon=True).start()
     _images = cache(partial(Images, job))

@@ -1,6 +1,9 @@
 """How a process that works beside others uses the machine."""
 
 import ctypes
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cv2
 from threadpoolctl import threadpool_limits
@@ -18,6 +21,16 @@ def tune_worker(_worker: int = 0) -> None:
     cv2.setNumThreads(1)
     threadpool_limits(1, user_api="blas")
     keep_memory()
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes started in the block never see Ctrl-C, from their first moment on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def keep_memory() -> None:

@@ -290,23 +290,37 @@ def test_a_folder_that_another_run_writes_is_refused(job: RenderJob, tmp_path: P
     assert generate(job, tmp_path / "out", 2, 1) == 1
 
 
-def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
-    job: RenderJob, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, config = tmp_path / "out", tmp_path / "small.yaml"
+def render_command(job: RenderJob, out: Path, workers: int) -> subprocess.Popen[str]:
+    """`meshmark render` of many small images in a process group of its own."""
+    config = out.with_suffix(".yaml")
     config.write_text("camera: {width_px: 160, height_px: 120}")
-    command = f"render --object {job.object_path} --config {config} --seed 7 --n 500 --workers 1"
+    command = f"render --object {job.object_path} --config {config} --seed 7 --n 500 --workers {workers}"
     command += f" --backgrounds none --environments none --out {out}"
     listening = (
         "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background jobs ignore it
     )
     code = f"import signal; {listening}; from train.cli import main; main({command.split()!r})"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code],
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
+    return subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True
     )
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4])
+def test_ctrl_c_while_workers_start_is_one_line(job: RenderJob, tmp_path: Path, seconds: float) -> None:
+    child = render_command(job, tmp_path / "out", workers=2)
+    wait_until((tmp_path / "out" / "manifest.json").exists)
+    time.sleep(seconds)
+    os.killpg(child.pid, signal.SIGINT)
+    _, message = child.communicate(timeout=60)
+    (line,) = message.splitlines()
+    assert line.startswith("interrupted; run the same command again")
+
+
+def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
+    job: RenderJob, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    child = render_command(job, out, workers=1)
     wait_until(lambda: len(list(out.glob("images/*.jpg"))) >= 2)
     os.killpg(child.pid, signal.SIGINT)
     _, message = child.communicate(timeout=60)
