@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from synth.coco import Category
 from synth.errors import ConfigError, DataError, UserError
@@ -130,6 +131,30 @@ def test_resumed_run_equals_one_that_never_stopped(
         assert whole.keys() == parts.keys()
         for key, tensor in whole.items():
             torch.testing.assert_close(parts[key], tensor, rtol=1e-5, atol=1e-7)
+
+
+def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
+    data: TrainData,
+    category: Category,
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = engine.Run._step
+
+    def cut_off(run: engine.Run, number: int, *rest: Any) -> Any:
+        if number == 3:
+            raise InterruptedError
+        return step(run, number, *rest)
+
+    monkeypatch.setattr(engine, "LOG_EVERY", 1)
+    monkeypatch.setattr(engine.Run, "_step", cut_off)
+    with pytest.raises(InterruptedError):
+        run(tiny_config, data, category, tmp_path)
+    monkeypatch.setattr(engine.Run, "_step", step)
+    run(tiny_config, data, category, tmp_path, resume=True)
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in curves.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
 def test_same_seed_gives_same_weights_and_another_seed_other(
