@@ -60,33 +60,44 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256((folder / "last" / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_run_that_renders_while_training_resumes_to_the_same_weights(
-    tmp_path: Path, tiny_config: TrainConfig
-) -> None:
-    config = tmp_path / "small.yaml"
+def online(tmp_path: Path, tiny_config: TrainConfig, steps: int) -> list[str]:
+    """Arguments of a short training that renders its images."""
+    config, preset = tmp_path / "small.yaml", tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(SMALL))
-    preset = tmp_path / "tiny.yaml"
     raw = tiny_config.model_dump(mode="json")
     raw["data"] |= {"workers": 1, "max_validation_images": 3}
     preset.write_text(yaml.safe_dump(raw))
-    common = [
-        "--object",
-        "chessboard",
-        "--synth",
-        "online",
-        "--config",
-        str(config),
-        "--backgrounds",
-        "none",
-        "--environments",
-        "none",
+    arguments = f"train --object chessboard --synth online --config {config} --preset {preset} --device cpu"
+    return [*arguments.split(), *f"--backgrounds none --environments none --steps {steps}".split()]
+
+
+def test_two_processes_render_while_training(tmp_path: Path, tiny_config: TrainConfig) -> None:
+    arguments = [*online(tmp_path, tiny_config, 2), "--out", str(tmp_path / "run")]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"from train.cli import main; main({arguments!r})"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
     ]
-    common += ["--preset", str(preset), "--steps", "4", "--device", "cpu"]
+    outputs = [process.communicate(timeout=200)[0] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(outputs)
+    assert json.loads((tmp_path / "run" / "last" / "state.json").read_text())["step"] == 2
+    assert len(list((tmp_path / "run" / "validation" / "images").glob("*.jpg"))) == 3
+
+
+def test_run_that_renders_while_training_resumes_to_the_same_weights(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    common = online(tmp_path, tiny_config, 4)
 
     def train(out: str, *more: str) -> None:
-        code = (
-            f"from train.cli import main; main({['train', *common, '--out', str(tmp_path / out), *more]!r})"
-        )
+        code = f"from train.cli import main; main({[*common, '--out', str(tmp_path / out), *more]!r})"
         run(code)
 
     train("whole")
@@ -100,7 +111,7 @@ def save_and_stop(self, *measured):
     raise KeyboardInterrupt
 train.engine.Run._save = save_and_stop
 """
-    code = f"{stop}from train.cli import main; main({['train', *common, '--out', str(tmp_path / 'cut')]!r})"
+    code = f"{stop}from train.cli import main; main({[*common, '--out', str(tmp_path / 'cut')]!r})"
     run(code, exit_code=130)
     assert json.loads((tmp_path / "cut" / "last" / "state.json").read_text())["step"] == 2
     train("cut", "--resume")
