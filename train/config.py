@@ -90,7 +90,7 @@ class OptimConfig(Section):
     """AdamW with a one-cycle learning rate: linear warm-up, then half a cosine down to 0.
 
     Learning rates are for a batch of 4 and grow with the square root of the batch size.
-    ema_decay: 0 keeps no average; otherwise the averaged weights are validated and saved as best.
+    ema_decay: 0 keeps no average; otherwise the averaged weights are validated and saved.
     accumulate: parts a process's share of the batch is divided into, one after another, for less memory.
     """
 

@@ -67,6 +67,8 @@ REFERENCE_BATCH = 4
 LOG_EVERY = 10
 MAX_ZERO_STEPS = 50
 FIRST_LR_SHARE = 0.04
+TRAINED = "trained/"
+"""Of weights as they are trained, where a snapshot holds their average."""
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], list[str]]
 
 
@@ -373,14 +375,15 @@ class Run:
         best = score >= now.best_score
         now.best_score = max(now.best_score, score)
         meta = replace(self.meta, step=now.step, score=score, calibration=calibration)
+        trained = self.model.state_dict()
+        kept = trained if self.average is None else self.average.whole(self.model)
         if best:
-            kept = self.average.whole(self.model) if self.average is not None else self.model.state_dict()
             write_snapshot(self.out / "best", meta, kept)
         tensors = optimizer_tensors(self.optimizer)
         if self.average is not None:
-            tensors |= {f"average/{name}": value for name, value in self.average.values.items()}
+            tensors |= {TRAINED + name: trained[name] for name in self.average.values}
         state = {**now.__dict__, "scaler": self.scaler.state_dict()}
-        write_snapshot(self.out / "last", meta, self.model.state_dict(), tensors, state)
+        write_snapshot(self.out / "last", meta, kept, tensors, state)
         write_curves(self.out / "curves.png", now.steps_log, now.epochs_log)
 
     def _restore(self, folder: Path) -> None:
@@ -389,10 +392,10 @@ class Run:
         _same_recipe(saved.config, self.config, str(folder))
         if saved.data != self.meta.data:
             log.warning("%s: the training labels changed since this snapshot", folder)
-        load_weights(self.model, read_tensors(folder / MODEL), str(folder / MODEL))
-        tensors = read_tensors(folder / OPTIM)
-        averaged = {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
-        own = {k: v for k, v in tensors.items() if not k.startswith("average/")}
+        kept, tensors = read_tensors(folder / MODEL), read_tensors(folder / OPTIM)
+        load_weights(self.model, kept, str(folder / MODEL))
+        trained = {k.removeprefix(TRAINED): v for k, v in tensors.items() if k.startswith(TRAINED)}
+        own = {k: v for k, v in tensors.items() if not k.startswith(TRAINED)}
         restore_optimizer(self.optimizer, own, str(folder / OPTIM))
         try:
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -401,7 +404,10 @@ class Run:
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
         if self.average is not None:
-            self.average.restore(averaged, self.progress.step, self.device)
+            if trained.keys() != self.average.values.keys():
+                raise DataError(f"{folder / OPTIM}: lacks the weights that the average is made of")
+            self.average.restore({n: kept[n] for n in trained}, self.progress.step, self.device)
+            self.model.load_state_dict(kept | trained)
 
     def _say(self, label: str, scores: dict[str, float], rate: float, share: float) -> None:
         losses = self.progress.steps_log[-1] if self.progress.steps_log else {}

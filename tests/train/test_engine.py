@@ -131,6 +131,10 @@ def test_resumed_run_equals_one_that_never_stopped(
         assert whole.keys() == parts.keys()
         for key, tensor in whole.items():
             torch.testing.assert_close(parts[key], tensor, rtol=1e-5, atol=1e-7)
+    averaged = [key.removeprefix("trained/") for key in whole if key.startswith("trained/")]
+    kept = load_file(tmp_path / "whole" / "last" / "model.safetensors")
+    assert bool(averaged) == bool(ema)
+    assert all((kept[key] != whole[f"trained/{key}"]).any() for key in averaged)
 
 
 def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
