@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 from synth.asset_template import write_template
 from synth.assets import ObjectSpec, load_object, load_spec
 from synth.errors import AssetError
-from synth.geometry import apply, axis_angle
+from synth.geometry import apply, axis_angle, circle
 from synth.meshes import merged
 from synth.turntable import write_turntable
 from synth.types import Array, ObjectAsset, Part
@@ -97,17 +97,20 @@ def _try_unit(asset: ObjectAsset, spec: ObjectSpec) -> str:
 def check_keypoints(asset: ObjectAsset) -> list[Finding]:
     """Each keypoint inside the mesh or near its surface, no two at the same place."""
     findings = []
-    rings = {ring.keypoint: ring.radius_m for ring in asset.rings}
+    rings = {ring.keypoint: ring for ring in asset.rings}
     worst = asset.keypoint_depth_m.argmax(axis=0)
     for k, name in enumerate(asset.schema.names):
         distance = float(asset.keypoint_depth_m[worst[k], k])
-        inside = winding_number(asset.meshes[worst[k]], asset.keypoints_m[k]) > 0.5
+        place, ring = asset.keypoints_m[k], rings.get(k)
+        if ring:
+            place = circle(place, ring.axis, ring.radius_m)[0]
+        inside = winding_number(asset.meshes[worst[k]], place) > 0.5
         share = distance / asset.diameter_m
         where = f"{distance * 1000:.3g} mm {'inside' if inside else 'outside'} the surface"
         if share < 1e-4:
             where = "on the surface"
-        if k in rings:
-            where += f", labelled {rings[k] * 1000:.3g} mm towards the camera"
+        if ring:
+            where += f", on a circle of {ring.radius_m * 1000:.3g} mm"
         elif inside and share > KEYPOINT_TOLERANCE:
             where += "; if people click the round part they see, give it `at`, `axis` and `radius`"
         level = "info"

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import AssetError
+from synth.geometry import circle
 from synth.mesh_files import MAX_FILE_BYTES
 from synth.meshes import convex_corners, distance_to_surface, load_mesh, load_texture, stable_poses
 from synth.types import (
@@ -235,7 +236,7 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         category_id=spec.category_id,
         meshes=meshes,
         keypoints_m=keypoints,
-        keypoint_depth_m=np.array([distance_to_surface(parts, keypoints) for parts in meshes]),
+        keypoint_depth_m=np.array([_depths(parts, keypoints, spec.rings()) for parts in meshes]),
         schema=spec.keypoint_schema(),
         placement=_placement(spec),
         materials={p: _material(m, textures[p]) for p, m in spec.materials.items()},
@@ -254,6 +255,14 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         rings=spec.rings(),
         absent_files=tuple(sorted({name for mesh in loaded for name in mesh.absent})),
     )
+
+
+def _depths(parts: tuple[Part, ...], keypoints: Array, rings: tuple[Ring, ...]) -> Array:
+    depths = distance_to_surface(parts, keypoints)
+    for ring in rings:
+        places = circle(keypoints[ring.keypoint], ring.axis, ring.radius_m)
+        depths[ring.keypoint] = distance_to_surface(parts, places).max()
+    return depths
 
 
 def inside(folder: Path, name: str, field: str) -> Path:

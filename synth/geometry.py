@@ -55,6 +55,13 @@ def axis_angle(axis: Array | tuple[float, float, float], angle: float) -> Array:
     return np.asarray(np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross)
 
 
+def circle(centre: Array, axis: tuple[float, float, float], radius: float, count: int = 12) -> Array:
+    """(count, 3) points of a circle about the unit vector `axis`, evenly spread."""
+    across = unit(np.cross(axis, np.eye(3)[np.abs(axis).argmin()]))
+    turns = [axis_angle(axis, 2 * math.pi * i / count) for i in range(count)]
+    return np.array([centre + radius * turn @ across for turn in turns])
+
+
 def random_rotation(rng: np.random.Generator) -> Array:
     """Uniform over all rotations: a normalised Gaussian quaternion (Shoemake 1992)."""
     w, x, y, z = unit(rng.normal(size=4))

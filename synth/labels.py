@@ -35,7 +35,7 @@ def make_labels(scene: SceneSpec, library: Library, result: RenderResult) -> Lab
         if area == 0:
             continue
         asset = library[instance.asset]
-        keypoints = label_keypoints(scene.camera, asset, instance, result.depth_m)
+        keypoints = label_keypoints(scene.camera, asset, instance, result.depth_m, mask)
         rows.append(
             (
                 asset.category_id,
@@ -61,10 +61,18 @@ def make_labels(scene: SceneSpec, library: Library, result: RenderResult) -> Lab
 
 
 def label_keypoints(
-    camera: Camera, asset: ObjectAsset, instance: ObjectInstance, depth_m: NDArray[np.float32]
+    camera: Camera,
+    asset: ObjectAsset,
+    instance: ObjectInstance,
+    depth_m: NDArray[np.float32],
+    mask: NDArray[np.bool_],
 ) -> Array:
-    """(K, 3) x, y, v. A keypoint is visible unless every pixel of the 3 x 3 around it shows a surface nearer
-    to the camera by more than DEPTH_TOLERANCE and the keypoint's own depth below its object's surface."""
+    """(K, 3) x, y, v. mask: (H, W), where the instance is seen.
+
+    A keypoint is visible where nothing lies nearer to the camera by more than DEPTH_TOLERANCE and its own
+    depth below its object's surface: in one of the 3 x 3 pixels around it if its own pixel shows the object,
+    else in its own or one of those that show the object.
+    """
     uv, depth = project(camera, object_points(asset, instance, camera))
     tolerance = DEPTH_TOLERANCE * asset.diameter_m + 1.5 * asset.keypoint_depth_m[instance.mesh]
     labelled = np.zeros((len(uv), 3))
@@ -73,9 +81,10 @@ def label_keypoints(
             labelled[k, 2] = NOT_LABELLED
             continue
         row, column = int(y), int(x)
-        around = depth_m[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
-        hidden = around.max() < z - tolerance[k]
-        labelled[k] = x, y, OCCLUDED if hidden else VISIBLE
+        around = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+        near, own = depth_m[around], mask[around] | mask[row, column]
+        farthest = max(float(depth_m[row, column]), float(near.max(where=own, initial=0.0)))
+        labelled[k] = x, y, OCCLUDED if farthest < z - tolerance[k] else VISIBLE
     return labelled
 
 

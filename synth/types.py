@@ -132,7 +132,8 @@ class ObjectAsset:
     """One object type, ready to be placed.
 
     meshes: shape variants, each a tuple of parts. keypoints_m: (K, 3), object frame.
-    keypoint_depth_m: (M, K) distance of each keypoint to the surface of each shape variant.
+    keypoint_depth_m: (M, K) distance of each keypoint, where it is labelled, to the surface of each shape
+    variant; on a ring the largest.
     hulls: per variant, (H, 3) corners of the convex hull. stable_poses: per variant, (rotation (3, 3)
     onto the plane, probability). diameter_m: the bounding box's diagonal.
     materials: part name -> range, '*' = all others. scale_range: per axis. apparent_size: longest side

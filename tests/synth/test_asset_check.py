@@ -106,7 +106,7 @@ def test_keypoint_on_a_round_part_says_how_far_it_moves(folder: Path) -> None:
     finding = of(check_object(folder), "keypoints.top")
     assert (finding.level, finding.message) == (
         "info",
-        "30 mm inside the surface, labelled 20 mm towards the camera",
+        "32.7 mm inside the surface, on a circle of 20 mm",
     )
 
 
