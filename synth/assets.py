@@ -253,8 +253,17 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         diameter_m=float(np.linalg.norm(vertices.max(0) - vertices.min(0))),
         hashes={str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in hashed},
         rings=spec.rings(),
+        joint_hulls=tuple(_joint_hulls(spec, parts) for parts in meshes if spec.joints),
         absent_files=tuple(sorted({name for mesh in loaded for name in mesh.absent})),
     )
+
+
+def _joint_hulls(spec: ObjectSpec, parts: tuple[Part, ...]) -> tuple[tuple[tuple[str, ...], Array], ...]:
+    groups: dict[tuple[str, ...], list[Part]] = {}
+    for part in parts:
+        moved_by = tuple(name for name, joint in spec.joints.items() if part.name in joint.parts)
+        groups.setdefault(moved_by, []).append(part)
+    return tuple((names, convex_corners(tuple(group))) for names, group in groups.items())
 
 
 def _depths(parts: tuple[Part, ...], keypoints: Array, rings: tuple[Ring, ...]) -> Array:

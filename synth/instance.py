@@ -1,5 +1,6 @@
 """Placed objects: where an instance's keypoints and outline lie in the world and in the image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +75,21 @@ def outline(camera: Camera, points_world: Array) -> Array | None:
     return np.concatenate([uv.min(0), uv.max(0)])
 
 
+def hull_of(asset: ObjectAsset, mesh: int, joints: Mapping[str, float]) -> Array:
+    """(H, 3) points with the convex hull of a shape variant whose joints are moved; unscaled object frame."""
+    if not asset.joints:
+        return asset.hulls[mesh]
+    moved = []
+    for names, corners in asset.joint_hulls[mesh]:
+        for name in names:
+            corners = apply(joint_transform(asset, name, joints[name]), corners)
+        moved.append(corners)
+    return np.concatenate(moved)
+
+
 def hull_world(asset: ObjectAsset, instance: ObjectInstance) -> Array:
-    """(H, 3) corners of the instance's convex hull in world; joints are left at rest."""
-    corners = asset.hulls[instance.mesh] * np.array(instance.scale)
+    """(H, 3) points in world with the instance's convex hull."""
+    corners = hull_of(asset, instance.mesh, instance.joints) * np.array(instance.scale)
     return apply(instance.T_world_from_object, corners)
 
 

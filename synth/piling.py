@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull, QhullError
 from synth.config import SynthConfig
 from synth.contact import gap
 from synth.geometry import axis_angle, rigid
-from synth.instance import hull_world
+from synth.instance import hull_of, hull_world
 from synth.placement import Rng, convex_overlap, footprint, in_view, standing
 from synth.types import Array, Camera, ObjectAsset, ObjectInstance
 
@@ -51,13 +51,15 @@ def _piled(
     others: Sequence[ObjectInstance],
     rng: Rng,
 ) -> ObjectInstance | None:
-    shaped = asset.hulls[instance.mesh] * np.array(instance.scale)
+    shaped = hull_of(asset, instance.mesh, instance.joints) * np.array(instance.scale)
     heavy = centre_of_mass(shaped)
     level = LEVEL * asset.diameter_m
+    cut = rng.random() < config.objects.truncation
     feet = [(other, footprint(hull_world(asset, other))) for other in others]
     for _ in range(TRIES):
         support = supports[int(rng.integers(len(supports)))]
-        R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ standing(asset, instance.mesh, rng)
+        turn = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi))
+        R = turn @ standing(asset, instance.mesh, instance.scale, rng)
         body, weight = shaped @ R.T, R @ heavy
         below = hull_world(asset, support)
         T = _on_top(body, weight, below, level, rng) if rng.random() < 0.5 else None
@@ -68,7 +70,7 @@ def _piled(
         moved = replace(instance, T_world_from_object=T @ rigid(R, np.zeros(3)))
         foot = footprint(hull_world(asset, moved))
         free = not any(convex_overlap(foot, f) for other, f in feet if other is not support)
-        if free and in_view(config, asset, camera, moved, rng):
+        if free and in_view(asset, camera, moved, cut):
             return moved
     return None
 

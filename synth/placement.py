@@ -9,13 +9,17 @@ import numpy as np
 
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid, rotation_between, unit
-from synth.instance import hull_world, middle, outline
+from synth.instance import hull_of, hull_world, middle, outline
 from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectInstance
 
 Rng = np.random.Generator
 
 PLACEMENT_TRIES = 30
 MAX_BOX_OVERLAP = 0.3
+SINK = 0.01
+"""Share of the diameter by which parts on joints may reach below what an object stands on."""
+SMALLEST = 0.8
+"""Of the least apparent size, an outline's longer side is at least this: objects are seen from all sides."""
 FILL = 0.97
 """A free object is moved away until it fills at most this share of the image's width and height."""
 DEFAULT_MATERIAL = MaterialRange((-0.03, 0.03), (0.8, 1.2), (0.8, 1.2), (0.3, 0.8), (0.0, 0.0), ())
@@ -30,17 +34,22 @@ class _Placed:
     room: Array
 
 
-def sample_objects(
-    config: SynthConfig, asset: ObjectAsset, camera: Camera, size: float, rng: Rng
-) -> tuple[ObjectInstance, ...]:
-    """The target objects: none with probability `negatives`, else config's count as far as there is room."""
+def sample_count(config: SynthConfig, rng: Rng) -> int:
+    """How many objects an image shows: none with probability `negatives`."""
     low, high = config.objects.count
-    count = 0 if rng.random() < config.objects.negatives else int(rng.integers(low, high + 1))
+    return 0 if rng.random() < config.objects.negatives else int(rng.integers(low, high + 1))
+
+
+def sample_objects(
+    config: SynthConfig, asset: ObjectAsset, camera: Camera, size: float, count: int, rng: Rng
+) -> tuple[ObjectInstance, ...]:
+    """`count` target objects as far as there is room. size: see sample_camera."""
     place = _place_free if asset.placement.mode == "free" else _place_on_plane
     placed: list[_Placed] = []
     for _ in range(count):
+        cut = rng.random() < config.objects.truncation
         for _ in range(PLACEMENT_TRIES):
-            candidate = place(config, asset, camera, size, placed, rng)
+            candidate = place(config, asset, camera, size, cut, placed, rng)
             if candidate is not None:
                 placed.append(candidate)
                 break
@@ -67,12 +76,10 @@ def _draw_shape(
     return mesh, (x, y, z), joints, looks
 
 
-def _draw_pixel(config: SynthConfig, camera: Camera, radius_px: float, rng: Rng) -> Array:
-    """A place for an object's centre: wholly in the image, or anywhere in it for the truncated share."""
+def _draw_pixel(camera: Camera, radius_px: float, cut: bool, rng: Rng) -> Array:
+    """A place for an object's centre: wholly in the image, or anywhere in it where it may be cut."""
     size = np.array([camera.width_px, camera.height_px], dtype=np.float64)
-    margin = np.minimum(radius_px, 0.45 * size)
-    if rng.random() < config.objects.truncation:
-        margin = 0.1 * margin
+    margin = np.minimum(radius_px, 0.45 * size) * (0.1 if cut else 1.0)
     return np.asarray(rng.uniform(margin, size - margin))
 
 
@@ -81,58 +88,115 @@ def _place_on_plane(
     asset: ObjectAsset,
     camera: Camera,
     size: float,
+    cut: bool,
     others: Sequence[_Placed],
     rng: Rng,
 ) -> _Placed | None:
     mesh, scale, joints, looks = _draw_shape(asset, rng)
-    R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ standing(asset, mesh, rng)
-    corners = asset.hulls[mesh] * np.array(scale) @ R.T
+    R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ standing(asset, mesh, scale, rng)
+    joints = _above_ground(asset, mesh, scale, joints, R, rng)
+    corners = hull_of(asset, mesh, joints) * np.array(scale) @ R.T
     placement = asset.placement
     height = -corners[:, 2].min()
     if placement.plane_at_m is not None:
         height = -placement.plane_at_m * float(np.square(placement.up) @ scale)
+    corners[:, 2] += height
     shape = footprint(corners)
     if others and rng.random() < config.objects.touching:
-        spot = _beside(shape, others[int(rng.integers(len(others)))].room, asset.diameter_m, rng)
+        beside = others[int(rng.integers(len(others)))].room
+        spot: Array | None = _beside(shape, beside, asset.diameter_m, rng)
     else:
         longer = max(camera.width_px, camera.height_px)
-        pixel = _draw_pixel(config, camera, 0.5 * size * longer, rng)
-        ground = ground_points(camera, pixel[None])[0]
-        if ground is None or np.linalg.norm(ground) > 3 * np.linalg.norm(camera.T_world_from_camera[:3, 3]):
-            return None
-        spot = ground[:2] - (shape.max(0) + shape.min(0)) / 2
+        spot = _spot(camera, corners, _draw_pixel(camera, 0.5 * size * longer, cut, rng))
+    if spot is None:
+        return None
     instance = ObjectInstance(
         asset.name, mesh, rigid(R, np.array([spot[0], spot[1], height])), scale, joints, looks
     )
     foot = shape + spot
     if any(convex_overlap(foot, other.room) for other in others):
         return None
-    if not in_view(config, asset, camera, instance, rng):
+    if not in_view(asset, camera, instance, cut):
         return None
-    return _Placed(instance, footprint(hull_world(asset, instance)))
+    return _Placed(instance, foot)
 
 
-def in_view(
-    config: SynthConfig, asset: ObjectAsset, camera: Camera, instance: ObjectInstance, rng: Rng
-) -> bool:
-    """Wholly in the image, or for the truncated share at least half of its outline."""
+def _above_ground(
+    asset: ObjectAsset,
+    mesh: int,
+    scale: tuple[float, float, float],
+    joints: dict[str, float],
+    R: Array,
+    rng: Rng,
+) -> dict[str, float]:
+    """`joints`, drawn again while they reach below what is lowest at rest; in the end those nearest to rest.
+
+    Objects at a waterline may reach below the plane.
+    """
+    if not joints or asset.placement.plane_at_m is not None:
+        return joints
+    down = -R[2] * scale
+    lowest = (asset.hulls[mesh] @ down).max() + SINK * asset.diameter_m
+    for _ in range(PLACEMENT_TRIES):
+        if (hull_of(asset, mesh, joints) @ down).max() <= lowest:
+            return joints
+        joints = {j.name: float(rng.uniform(*j.range)) for j in asset.joints}
+    return {j.name: min(max(0.0, j.range[0]), j.range[1]) for j in asset.joints}
+
+
+def _spot(camera: Camera, corners: Array, pixel: Array) -> Array | None:
+    """Where on the ground (2,) the middle of corners (N, 3), which stand over the origin, is moved to so that
+    their outline lies about `pixel`; None where that is not on the ground, or far away."""
+    eye, foot = camera.T_world_from_camera[:3, 3], pixel
+    for step in range(2):
+        ground = ground_points(camera, foot[None])[0]
+        if ground is None or np.linalg.norm(ground) > 3 * np.linalg.norm(eye):
+            return None
+        spot = ground[:2] - middle(corners)[:2]
+        if step == 0:
+            box = outline(camera, corners + np.array([*spot, 0.0]))
+            if box is None:
+                return None
+            foot = 2 * pixel - (box[:2] + box[2:]) / 2
+    return np.asarray(spot)
+
+
+def in_view(asset: ObjectAsset, camera: Camera, instance: ObjectInstance, cut: bool) -> bool:
+    """Wholly in the image and not smaller than objects may appear; where it may be cut, at least half of its
+    outline in the image."""
     box = outline(camera, hull_world(asset, instance))
     if box is None:
         return False
     size = np.array([camera.width_px, camera.height_px])
     inside = np.prod(np.clip(np.minimum(box[2:], size) - np.maximum(box[:2], 0), 0, None))
     share = inside / np.prod(box[2:] - box[:2])
-    return bool(share > 0.999 or (share > 0.5 and rng.random() < config.objects.truncation))
+    large = (box[2:] - box[:2]).max() > SMALLEST * asset.apparent_size[0] * size.max()
+    return bool(large and share > (0.5 if cut else 0.999))
 
 
-def standing(asset: ObjectAsset, mesh: int, rng: Rng) -> Array:
-    """Rotation that stands the object on the plane, before its yaw."""
+def middle_height(asset: ObjectAsset) -> float:
+    """Of the first shape variant above the ground, upright or in its likeliest pose; 0 for free objects."""
+    placement = asset.placement
+    if placement.mode == "free":
+        return 0.0
+    up = np.array(placement.up)
+    if placement.mode == "resting":
+        up = max(asset.stable_poses[0], key=lambda pose: pose[1])[0][2]
+    heights = asset.hulls[0] @ up
+    ground = heights.min() if placement.plane_at_m is None else placement.plane_at_m
+    return float((heights.max() + heights.min()) / 2 - ground)
+
+
+def standing(asset: ObjectAsset, mesh: int, scale: tuple[float, float, float], rng: Rng) -> Array:
+    """Rotation that stands the scaled object on the plane, before its yaw."""
     placement = asset.placement
     if placement.mode == "upright":
         tilt = axis_angle(placement.tilt_axis, rng.uniform(*placement.tilt_range))
         return rotation_between(np.array(placement.up), np.array([0.0, 0.0, 1.0])) @ tilt
     poses = asset.stable_poses[mesh]
-    return poses[rng.choice(len(poses), p=[p for _, p in poses])][0]
+    R = poses[rng.choice(len(poses), p=[p for _, p in poses])][0]
+    sole = R @ unit(-R[2] / scale)  # the face it stands on, tilted by the scale
+    return rotation_between(sole, np.array([0.0, 0.0, -1.0])) @ R
 
 
 def _place_free(
@@ -140,6 +204,7 @@ def _place_free(
     asset: ObjectAsset,
     camera: Camera,
     size: float,
+    cut: bool,
     others: Sequence[_Placed],
     rng: Rng,
 ) -> _Placed | None:
@@ -147,7 +212,7 @@ def _place_free(
     if others:
         size = log_uniform(rng, asset.apparent_size)
     longer = max(camera.width_px, camera.height_px)
-    pixel = _draw_pixel(config, camera, 0.4 * size * longer, rng)
+    pixel = _draw_pixel(camera, 0.4 * size * longer, cut, rng)
     ray = rays(camera, pixel[None])[0]
     eye = camera.T_world_from_camera[:3, 3]
     placement = asset.placement
@@ -157,7 +222,7 @@ def _place_free(
     side = axis_angle(away, math.acos(cosine)) @ towards
     R = rotation_between(np.array(placement.facing_axis), side)
     R = axis_angle(side, _upright_turn(R @ placement.up, side) + rng.uniform(*placement.roll_range)) @ R
-    centre = R @ (asset.hulls[mesh] * np.array(scale)).mean(0)
+    centre = R @ (hull_of(asset, mesh, joints) * np.array(scale)).mean(0)
     distance = camera.K[0, 0] * asset.diameter_m / (size * longer)
     for _ in range(2):
         instance = ObjectInstance(
@@ -169,7 +234,7 @@ def _place_free(
         extent = box[2:] - box[:2]
         fit = extent / (FILL * np.array([camera.width_px, camera.height_px]))
         distance *= float(max(extent.max() / (size * longer), *fit))
-    if box is None or not in_view(config, asset, camera, instance, rng):
+    if box is None or not in_view(asset, camera, instance, cut):
         return None
     for other in others:
         apart = middle(hull_world(asset, instance)) - middle(hull_world(asset, other.instance))

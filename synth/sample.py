@@ -27,7 +27,15 @@ from synth.geometry import (
 from synth.instance import Library, hull_world
 from synth.mesh_pool import MeshPool
 from synth.piling import pile_objects
-from synth.placement import convex_overlap, footprint, ground_points, log_uniform, sample_objects
+from synth.placement import (
+    convex_overlap,
+    footprint,
+    ground_points,
+    log_uniform,
+    middle_height,
+    sample_count,
+    sample_objects,
+)
 from synth.types import (
     Array,
     Background,
@@ -53,6 +61,8 @@ PHOTO_LUMINANCE = 0.2
 """Mean linear light of a photo as bright as most."""
 EYE_ROOM = 1.2
 """Distractors are at least this many of their half diagonals from the camera."""
+STEPS = 1.25, 0.8, 1.6, 0.6, 2.0
+"""Where no object finds a place, the camera goes so many times as far away, one after another."""
 Rng = np.random.Generator
 
 
@@ -69,7 +79,14 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
     size = log_uniform(choice, asset.apparent_size)
     camera = sample_camera(config, asset, size, stream(seed, index, "camera"))
     camera = sample_distortion(config, camera, stream(seed, index, "distortion"))
-    objects = sample_objects(config, asset, camera, size, stream(seed, index, "objects"))
+    count = sample_count(config, stream(seed, index, "count"))
+    objects = sample_objects(config, asset, camera, size, count, stream(seed, index, "objects"))
+    first = camera
+    for factor in STEPS if count else ():
+        if objects:
+            break
+        camera = farther(first, factor)
+        objects = sample_objects(config, asset, camera, size / factor, count, stream(seed, index, "objects"))
     objects = pile_objects(config, asset, camera, objects, stream(seed, index, "piled"))
     distractors = sample_distractors(config, asset, camera, objects, stream(seed, index, "distractors"))
     distractors = mesh_distractors(
@@ -104,7 +121,7 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
 
 
 def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng) -> Camera:
-    """A camera that looks at the world's origin from where an object there has about `size`.
+    """A camera that looks at the middle of an object over the world's origin, which has about `size` there.
 
     size: the object's longest extent as a share of the image's longer side.
     """
@@ -118,7 +135,8 @@ def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng
     if rng.random() < c.top_view and asset.placement.mode == "resting":
         elevation = math.pi / 2
     azimuth = rng.uniform(-math.pi, math.pi)
-    eye = distance * np.array(
+    target = np.array([0.0, 0.0, middle_height(asset)])
+    eye = target + distance * np.array(
         [
             math.cos(elevation) * math.cos(azimuth),
             math.cos(elevation) * math.sin(azimuth),
@@ -128,10 +146,17 @@ def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng
     roll = math.radians(rng.uniform(*c.roll_deg))
     if elevation > math.radians(89):
         roll = rng.uniform(-math.pi, math.pi)
-    T = look_at(eye, np.zeros(3), roll)
+    T = look_at(eye, target, roll)
     if c.calibration:
         return calibrated_camera(c.calibration, longer, T)
     return Camera(c.width_px, c.height_px, intrinsics(c.width_px, c.height_px, focal), T)
+
+
+def farther(camera: Camera, factor: float) -> Camera:
+    """The camera so many times as far from the world's origin."""
+    T = camera.T_world_from_camera.copy()
+    T[:3, 3] *= factor
+    return replace(camera, T_world_from_camera=T)
 
 
 def calibrated_camera(calibration: Calibration, longer_px: int, T_world_from_camera: Array) -> Camera:

@@ -8,7 +8,7 @@ import numpy as np
 from synth.assets import load_object
 from synth.draw import Image, contact_sheet, draw_objects, write_image
 from synth.geometry import intrinsics, look_at, rigid, rotation_between, unit
-from synth.instance import Library
+from synth.instance import Library, hull_of
 from synth.labels import make_labels
 from synth.render import Renderer, open_renderer
 from synth.types import (
@@ -27,6 +27,8 @@ from synth.types import (
 
 VIEWS = 8
 VIEW_PX = 480
+JOINTS = "rest", "lowest", "rest", "highest"
+"""Where joints stand from view to view."""
 FOV = math.radians(30)
 GREY = 1455
 """Seed of a plain surface without colour or pattern."""
@@ -60,19 +62,24 @@ def turntable(asset: ObjectAsset, renderer: Renderer) -> Image:
         captions.append(
             f"{math.degrees(azimuth):.0f} deg around, {math.degrees(elevation):.0f} up, "
             f"shape {i % len(asset.meshes) + 1} of {len(asset.meshes)}"
+            + (f", joints at {JOINTS[i % len(JOINTS)]}" if asset.joints else "")
         )
     return contact_sheet(views, columns=4, tile_px=VIEW_PX, captions=captions)
 
 
 def view(asset: ObjectAsset, i: int) -> SceneSpec:
-    """The i-th scene: the object as placed in the world, alone, in even light, joints at rest."""
-    mesh = i % len(asset.meshes)
-    R = standing(asset, mesh)
-    corners = asset.hulls[mesh] @ R.T
+    """The i-th scene: the object as placed in the world, alone, in even light, joints at one of JOINTS."""
+    mesh, R = i % len(asset.meshes), standing(asset, i % len(asset.meshes))
+    joints = {
+        j.name: {"lowest": j.range[0], "highest": j.range[1]}.get(
+            JOINTS[i % len(JOINTS)], min(max(0.0, j.range[0]), j.range[1])
+        )
+        for j in asset.joints
+    }
+    corners = hull_of(asset, mesh, joints) @ R.T
     centre = (corners.min(0) + corners.max(0)) / 2
     radius = float(np.linalg.norm(corners - centre, axis=1).max())
     looks = {part.name: plain_look(part, asset.materials) for part in asset.meshes[mesh]}
-    joints = {joint.name: min(max(0.0, joint.range[0]), joint.range[1]) for joint in asset.joints}
     azimuth, elevation = _angles(asset, i)
     towards = np.array(
         [

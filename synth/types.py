@@ -134,8 +134,9 @@ class ObjectAsset:
     meshes: shape variants, each a tuple of parts. keypoints_m: (K, 3), object frame.
     keypoint_depth_m: (M, K) distance of each keypoint, where it is labelled, to the surface of each shape
     variant; on a ring the largest.
-    hulls: per variant, (H, 3) corners of the convex hull. stable_poses: per variant, (rotation (3, 3)
-    onto the plane, probability). diameter_m: the bounding box's diagonal.
+    hulls: per variant, (H, 3) corners of the convex hull, joints at rest; joint_hulls: those of each group of
+    parts and the joints that move it, in their order. stable_poses: per variant, (rotation (3, 3) onto the
+    plane, probability). diameter_m: the bounding box's diagonal.
     materials: part name -> range, '*' = all others. scale_range: per axis. apparent_size: longest side
     of the object's box as a share of the image's longer side. hashes: file name -> sha256.
     absent_files: names of textures and material files that the meshes ask for and that are not there.
@@ -158,6 +159,7 @@ class ObjectAsset:
     diameter_m: float
     hashes: dict[str, str]
     rings: tuple[Ring, ...] = ()
+    joint_hulls: tuple[tuple[tuple[tuple[str, ...], Array], ...], ...] = ()
     absent_files: tuple[str, ...] = ()
 
 

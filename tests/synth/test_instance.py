@@ -70,7 +70,7 @@ def test_ring_labels_lie_on_the_surface_that_is_rendered(can: ObjectAsset) -> No
     library = Library((can,))
     renderer = open_renderer(library)
     try:
-        for i in range(VIEWS):
+        for i in range(0, VIEWS, 2):  # joints at rest
             scene = view(can, i)
             result = renderer.render(scene)
             x, y, v = make_labels(scene, library, result).keypoints[0, 0]

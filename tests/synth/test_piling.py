@@ -27,7 +27,7 @@ def piles(library: Library, piled: float) -> list[tuple[tuple[ObjectInstance, ..
     asset, settings, found = library.objects[0], config(piled), []
     for index in range(SCENES):
         camera = sample_camera(settings, asset, 0.3, stream(1, index, "camera"))
-        before = sample_objects(settings, asset, camera, 0.3, stream(1, index, "objects"))
+        before = sample_objects(settings, asset, camera, 0.3, 2 + index % 2, stream(1, index, "objects"))
         found.append((before, pile_objects(settings, asset, camera, before, stream(1, index, "piled"))))
     return found
 
