@@ -14,6 +14,7 @@ from synth.asset_template import write_template
 from synth.assets import ObjectSpec, load_object, load_spec
 from synth.errors import AssetError
 from synth.geometry import apply, axis_angle, circle
+from synth.mesh_files import ignored
 from synth.meshes import merged
 from synth.turntable import write_turntable
 from synth.types import Array, ObjectAsset, Part
@@ -50,7 +51,7 @@ def check_object(name_or_path: str | Path) -> list[Finding]:
         return [Finding("error", "object.yaml", str(error))]
     findings = check_size(asset, spec) + check_keypoints(asset)
     findings += check_flips(asset) + check_rotations(asset)
-    findings += check_materials(asset, spec) + check_meshes(asset, spec)
+    findings += check_materials(asset, spec) + check_meshes(asset, spec, folder)
     if not (folder / "SOURCE.md").is_file():
         findings.append(
             Finding("warning", "SOURCE.md", "missing: say where the mesh comes from and its licence")
@@ -250,10 +251,29 @@ def check_rotations(asset: ObjectAsset) -> list[Finding]:
             findings.append(
                 Finding("info", f"symmetries.{i}", f"{how} maps the mesh onto itself ({misfit:.1%})")
             )
+            findings += _alike(asset, f"symmetries.{i}", how, T)
         else:
             message = f"{how} moves the mesh by {misfit:.0%} of the diameter (95 % of points), expected none"
             findings.append(Finding("error", f"symmetries.{i}", message))
     return findings
+
+
+def _alike(asset: ObjectAsset, field: str, how: str, T: Array) -> list[Finding]:
+    """Keypoints that the symmetry's turn T (4, 4) puts in one another's place."""
+    turned, names = apply(T, asset.keypoints_m), asset.schema.names
+    gaps = np.linalg.norm(turned[:, None] - asset.keypoints_m[None], axis=-1)
+    pairs = [(a, b) for a, b in np.argwhere(gaps < KEYPOINT_TOLERANCE * asset.diameter_m) if a != b]
+    if not pairs:
+        return []
+    a, b = (names[k] for k in pairs[0])
+    return [
+        Finding(
+            "warning",
+            field,
+            f"{how} puts {a} in the place of {b}: if no print tells them apart, no picture does, and the "
+            "detector learns to guess; name only keypoints that differ",
+        )
+    ]
 
 
 def check_materials(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
@@ -276,13 +296,14 @@ def check_materials(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
     return [*findings, Finding("info", "materials", text)]
 
 
-def check_meshes(asset: ObjectAsset, spec: ObjectSpec) -> list[Finding]:
+def check_meshes(asset: ObjectAsset, spec: ObjectSpec, folder: Path) -> list[Finding]:
     """Absent textures, counts of faces and parts, watertightness, repeated part names, poses of rest."""
     findings = [
         Finding("warning", "mesh", f"{name!r} is named by the mesh, but does not exist: drawn without it")
         for name in asset.absent_files
     ]
     for file, parts, poses in zip(spec.mesh_files, asset.meshes, asset.stable_poses, strict=True):
+        findings += [Finding("warning", file, what) for what in ignored(folder / file)]
         faces = sum(len(p.faces) for p in parts)
         open_parts = sorted(p.name for p in parts if not p.closed)
         sealed = (

@@ -54,7 +54,7 @@ oks_sigmas: 0.05
 placement:
   # resting: lies on the ground in a stable pose; upright: `up` points to the sky; free: in the air
   mode: resting
-  up: [0, 0, 1]
+  up: {up}
   # plane_at: 0.0             # upright: height along `up` at which the ground (water) cuts the object
   # tilt_axis: [1, 0, 0]      # upright: leans about this axis ...
   # tilt_deg: [-10, 10]       # ... by so much
@@ -73,14 +73,16 @@ scale: {{x: [1.0, 1.0], y: [1.0, 1.0], z: [1.0, 1.0]}}
 #   lid: {{parts: [lid], keypoints: [handle], axis: [1, 0, 0], origin: [0, 0, 0], range_deg: [0, 90]}}
 
 # How a part's look may vary; '*' = every part not listed. The mesh's parts: {parts}.
-# saturation and value are factors; textures: alternative images in this folder.
+# saturation and value are factors; textures: alternative images in this folder. roughness and metallic are
+# absolute, factors where the mesh has a texture of them; left open they are the mesh's own, roughness without
+# a texture 0.3 to 0.8.
 materials:
   "*":
     hue_deg: [-8, 8]
     saturation: [0.8, 1.2]
     value: [0.8, 1.2]
-    roughness: [0.3, 0.8]
-    metallic: [0.0, 0.0]
+    # roughness: [0.3, 0.8]
+    # metallic: [0.0, 0.0]
 """
 
 SOURCE = """\
@@ -141,6 +143,7 @@ def fill_template(name: str, mesh: Path, parts: tuple[Part, ...]) -> str:
         metres=" x ".join(f"{v * unit:.4g}" for v in span),
         unit=unit,
         keypoints="\n".join(lines),
+        up="[0, 1, 0] # as glTF says" if mesh.suffix.lower() in (".glb", ".gltf") else "[0, 0, 1]",
         parts="".join(c if c.isprintable() else " " for c in part_names),
     )
 

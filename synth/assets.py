@@ -71,8 +71,8 @@ class MaterialSpec(_Strict):
     hue_deg: Annotated[Range, between(-360, 360)] = (-10.0, 10.0)
     saturation: Annotated[Range, between(0, 100)] = (0.8, 1.2)
     value: Annotated[Range, between(0, 100)] = (0.8, 1.2)
-    roughness: Annotated[Range, between(0, 1)] = (0.3, 0.8)
-    metallic: Annotated[Range, between(0, 1)] = (0.0, 0.0)
+    roughness: Annotated[Range, between(0, 1)] | None = None
+    metallic: Annotated[Range, between(0, 1)] | None = None
     textures: list[str] = []
 
 

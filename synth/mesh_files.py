@@ -15,6 +15,8 @@ from synth.errors import AssetError
 from synth.mtl import libraries, plain, with_surface_maps
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+DRAWN_EXTENSIONS = ("KHR_materials_pbrSpecularGlossiness", "KHR_mesh_quantization", "KHR_lights_punctual")
+"""Of glTF: those that are read, or that say nothing about the object."""
 MAX_FILE_BYTES = 1 << 29
 MAX_FACES = 5_000_000
 """Of all instances of all meshes of a file."""
@@ -116,6 +118,19 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
 def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())[:200]
     return text if type(error) is ValueError else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def ignored(path: Path) -> list[str]:
+    """What a glTF file asks for and is not drawn: see-through materials, extensions."""
+    if path.suffix.lower() not in (".glb", ".gltf"):
+        return []
+    header = _gltf_header(path)
+    used = [name for name in header.get("extensionsUsed", []) if name not in DRAWN_EXTENSIONS]
+    return [f"{name}: drawn without it" for name in used] + [
+        f"alphaMode {material['alphaMode']} of material {material.get('name', n)}: drawn opaque"
+        for n, material in enumerate(header.get("materials", []))
+        if material.get("alphaMode", "OPAQUE") != "OPAQUE"
+    ]
 
 
 def _gltf_header(path: Path) -> Any:

@@ -10,19 +10,20 @@ import numpy as np
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid, rotation_between, unit
 from synth.instance import hull_of, hull_world, middle, outline
-from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectInstance
+from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectInstance, Part
 
 Rng = np.random.Generator
 
 PLACEMENT_TRIES = 30
 MAX_BOX_OVERLAP = 0.3
+ROUGHNESS = 0.3, 0.8
 SINK = 0.01
 """Share of the diameter by which parts on joints may reach below what an object stands on."""
 SMALLEST = 0.8
 """Of the least apparent size, an outline's longer side is at least this: objects are seen from all sides."""
 FILL = 0.97
 """A free object is moved away until it fills at most this share of the image's width and height."""
-DEFAULT_MATERIAL = MaterialRange((-0.03, 0.03), (0.8, 1.2), (0.8, 1.2), (0.3, 0.8), (0.0, 0.0), ())
+DEFAULT_MATERIAL = MaterialRange((-0.03, 0.03), (0.8, 1.2), (0.8, 1.2), None, None, ())
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,23 @@ def _draw_shape(
     looks = {}
     for part in asset.meshes[mesh]:
         material = asset.materials.get(part.name, asset.materials.get("*", DEFAULT_MATERIAL))
+        roughness, metallic = surface_ranges(part, material)
         looks[part.name] = Look(
             hue=float(rng.uniform(*material.hue)),
             saturation=float(rng.uniform(*material.saturation)),
             value=float(rng.uniform(*material.value)),
-            roughness=float(rng.uniform(*material.roughness)),
-            metallic=float(rng.uniform(*material.metallic)),
+            roughness=float(rng.uniform(*roughness)),
+            metallic=float(rng.uniform(*metallic)),
             texture=int(rng.integers(len(material.textures))) if material.textures else None,
         )
     return mesh, (x, y, z), joints, looks
+
+
+def surface_ranges(part: Part, material: MaterialRange) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Roughness and metallic. Where the object leaves them open, they are the mesh's own, but for a roughness
+    that no texture tells."""
+    own = (part.roughness, part.roughness) if part.surface_texture is not None else ROUGHNESS
+    return material.roughness or own, material.metallic or (part.metallic, part.metallic)
 
 
 def _draw_pixel(camera: Camera, radius_px: float, cut: bool, rng: Rng) -> Array:

@@ -108,13 +108,16 @@ class Placement:
 
 @dataclass(frozen=True)
 class MaterialRange:
-    """How a part's material may vary; ranges are (low, high), see Look. textures: alternatives."""
+    """How a part's material may vary; ranges are (low, high), see Look. textures: alternatives.
+
+    roughness, metallic: None = as placement.surface_ranges says.
+    """
 
     hue: tuple[float, float]
     saturation: tuple[float, float]
     value: tuple[float, float]
-    roughness: tuple[float, float]
-    metallic: tuple[float, float]
+    roughness: tuple[float, float] | None
+    metallic: tuple[float, float] | None
     textures: tuple[NDArray[np.uint8], ...]
 
 

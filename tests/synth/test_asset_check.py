@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from trimesh.visual.material import PBRMaterial
 
 from synth.asset_check import (
     Finding,
@@ -169,6 +170,23 @@ def test_mirror_plane_is_found_when_it_is_oblique(folder: Path) -> None:
 def test_declared_rotation_is_checked_against_the_mesh(folder: Path, symmetry: str, level: str) -> None:
     edit(folder, "flip_pairs:", f"symmetries: [{symmetry}]\nflip_pairs:")
     assert of(check_object(folder), "symmetries.0").level == level
+
+
+def test_keypoints_that_a_symmetry_exchanges_are_a_warning(folder: Path) -> None:
+    edit(folder, "flip_pairs:", "symmetries: [{axis: [0, 0, 1], order: 2}]\nflip_pairs:")
+    (finding,) = [f for f in troubles(folder) if f.field == "symmetries.0"]
+    assert finding.level == "warning"
+    assert "puts left in the place of right" in finding.message
+
+
+def test_what_a_gltf_file_asks_for_in_vain_is_a_warning(folder: Path) -> None:
+    mesh = trimesh.creation.box(extents=(200, 100, 80))
+    mesh.visual = trimesh.visual.TextureVisuals(
+        uv=np.zeros((8, 2)), material=PBRMaterial(name="glass", alphaMode="BLEND")
+    )
+    mesh.export(folder / "thing.glb")
+    edit(folder, "thing.ply", "thing.glb")
+    assert "alphaMode BLEND of material glass: drawn opaque" in [f.message for f in troubles(folder)]
 
 
 def test_round_object_may_turn_by_any_angle(folder: Path) -> None:

@@ -14,8 +14,9 @@ from trimesh.visual.texture import TextureVisuals
 from synth.config import RENDERERS
 from synth.instance import Library
 from synth.meshes import load_mesh
+from synth.placement import surface_ranges
 from synth.render import open_renderer
-from synth.types import Light, Look, Part, SceneSpec
+from synth.types import Light, Look, MaterialRange, Part, SceneSpec
 
 Scenes = Callable[..., SceneSpec]
 TILTED = (255, 128, 128)
@@ -135,3 +136,26 @@ def test_both_renderers_show_all_textures_alike(picture: Callable[..., np.ndarra
     assert part.vertex_colors is not None
     fast, reference = (picture(part, backend, metallic=1.0) for backend in ("fast", "pyrender"))
     assert fast == pytest.approx(reference, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("textured", "given", "roughness", "metallic"),
+    [
+        (False, MaterialRange((0, 0), (1, 1), (1, 1), None, None, ()), (0.3, 0.8), (1.0, 1.0)),
+        (True, MaterialRange((0, 0), (1, 1), (1, 1), None, None, ()), (1.0, 1.0), (1.0, 1.0)),
+        (True, MaterialRange((0, 0), (1, 1), (1, 1), (0.1, 0.2), (0, 0), ()), (0.1, 0.2), (0, 0)),
+    ],
+)
+def test_what_an_object_leaves_open_is_as_its_mesh_says(
+    tmp_path: Path, textured: bool, given: MaterialRange, roughness: object, metallic: object
+) -> None:
+    texture = {"metallicRoughnessTexture": plain(0, 90, 10)} if textured else {}
+    part = loaded(plate(baseColorTexture=plain(200, 30, 40), **texture), tmp_path / "plate.glb")
+    assert surface_ranges(part, given) == (roughness, metallic)
+
+
+def test_factors_that_a_file_leaves_out_are_one_beside_a_texture(tmp_path: Path) -> None:
+    mesh = plate(metallicRoughnessTexture=plain(0, 90, 10))
+    mesh.visual.material.metallicFactor = mesh.visual.material.roughnessFactor = None
+    part = loaded(mesh, tmp_path / "plate.glb")
+    assert (part.roughness, part.metallic) == (1.0, 1.0)
