@@ -6,6 +6,7 @@ units, angles in degrees; everything returned is in metres and radians.
 
 import hashlib
 import math
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,12 +17,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from synth.errors import AssetError
 from synth.geometry import circle
 from synth.mesh_files import MAX_FILE_BYTES
-from synth.meshes import convex_corners, distance_to_surface, load_mesh, load_texture, stable_poses
+from synth.meshes import (
+    convex_corners,
+    convex_pieces,
+    distance_to_surface,
+    load_mesh,
+    load_texture,
+    stable_poses,
+)
 from synth.types import (
     Array,
     Joint,
     KeypointSchema,
     MaterialRange,
+    Moving,
     ObjectAsset,
     Part,
     Placement,
@@ -253,17 +262,21 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         diameter_m=float(np.linalg.norm(vertices.max(0) - vertices.min(0))),
         hashes={str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in hashed},
         rings=spec.rings(),
-        joint_hulls=tuple(_joint_hulls(spec, parts) for parts in meshes if spec.joints),
+        moving_hulls=tuple(_moving(spec, parts, lambda group: [convex_corners(group)]) for parts in meshes),
+        pieces=tuple(_moving(spec, parts, convex_pieces) for parts in meshes),
         absent_files=tuple(sorted({name for mesh in loaded for name in mesh.absent})),
     )
 
 
-def _joint_hulls(spec: ObjectSpec, parts: tuple[Part, ...]) -> tuple[tuple[tuple[str, ...], Array], ...]:
+def _moving(
+    spec: ObjectSpec, parts: tuple[Part, ...], bodies: Callable[[tuple[Part, ...]], Iterable[Array]]
+) -> tuple[Moving, ...]:
+    """The bodies that the parts between the same joints are made of, with those joints."""
     groups: dict[tuple[str, ...], list[Part]] = {}
     for part in parts:
         moved_by = tuple(name for name, joint in spec.joints.items() if part.name in joint.parts)
         groups.setdefault(moved_by, []).append(part)
-    return tuple((names, convex_corners(tuple(group))) for names, group in groups.items())
+    return tuple((names, corners) for names, group in groups.items() for corners in bodies(tuple(group)))
 
 
 def _depths(parts: tuple[Part, ...], keypoints: Array, rings: tuple[Ring, ...]) -> Array:

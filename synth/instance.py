@@ -1,6 +1,6 @@
 """Placed objects: where an instance's keypoints and outline lie in the world and in the image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from synth.geometry import apply, axis_angle, inverse, project, rigid
 from synth.mesh_pool import MeshPool
-from synth.types import Array, Camera, ObjectAsset, ObjectInstance
+from synth.types import Array, Camera, Moving, ObjectAsset, ObjectInstance
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,17 @@ def hull_of(asset: ObjectAsset, mesh: int, joints: Mapping[str, float]) -> Array
     """(H, 3) points with the convex hull of a shape variant whose joints are moved; unscaled object frame."""
     if not asset.joints:
         return asset.hulls[mesh]
-    moved = []
-    for names, corners in asset.joint_hulls[mesh]:
+    return np.concatenate(moved(asset, asset.moving_hulls[mesh], joints))
+
+
+def moved(asset: ObjectAsset, bodies: Iterable[Moving], joints: Mapping[str, float]) -> list[Array]:
+    """The bodies' points with the asset's joints moved; unscaled object frame."""
+    found = []
+    for names, points in bodies:
         for name in names:
-            corners = apply(joint_transform(asset, name, joints[name]), corners)
-        moved.append(corners)
-    return np.concatenate(moved)
+            points = apply(joint_transform(asset, name, joints[name]), points)
+        found.append(points)
+    return found
 
 
 def hull_world(asset: ObjectAsset, instance: ObjectInstance) -> Array:

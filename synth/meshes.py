@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import trimesh
 from PIL import Image
@@ -23,6 +24,9 @@ SHARP_EDGE = math.radians(30)
 """Meshes without normals are shaded smooth across edges flatter than this."""
 MAX_STABLE_POSES = 16
 MIN_POSE_PROBABILITY = 0.01
+SAMPLES, OUTLINE_PX, OPEN, CELLS, PIECE_CORNERS = 20_000, 32, 0.8, 8, 32
+"""Where points on a surface, seen on a grid of so many pixels a side, fill less than this share of its hull's
+outlines, its shape is open and cut into cells, so many along its longest side."""
 MAX_CORNERS = 1024
 """Of a convex hull: a finely meshed ball has as many as vertices."""
 WELD = 1e-6
@@ -166,15 +170,45 @@ def convex_corners(parts: tuple[Part, ...]) -> Array:
         corners: Array = vertices[ConvexHull(vertices).vertices]
     except QhullError:
         corners = vertices
-    if len(corners) <= MAX_CORNERS:
-        return corners
-    turns = np.arange(MAX_CORNERS) + 0.5  # directions spread over the sphere: a Fibonacci lattice
-    z = 1 - 2 * turns / MAX_CORNERS
+    return corners if len(corners) <= MAX_CORNERS else _supports(corners, MAX_CORNERS)
+
+
+def _supports(points: Array, count: int) -> Array:
+    """Of points (N, 3) those farthest out in `count` directions over the sphere: a Fibonacci lattice."""
+    turns = np.arange(count) + 0.5
+    z = 1 - 2 * turns / count
     angle = math.pi * (1 + math.sqrt(5)) * turns
     flat = np.sqrt(1 - z**2)
     directions = np.column_stack([flat * np.cos(angle), flat * np.sin(angle), z])
-    kept: Array = corners[np.unique([(corners @ direction).argmax() for direction in directions])]
+    kept: Array = points[np.unique([(points @ direction).argmax() for direction in directions])]
     return kept
+
+
+def convex_pieces(parts: tuple[Part, ...]) -> tuple[Array, ...]:
+    """Corners (H, 3) of convex bodies that together fill about what the parts fill: of their hull, or, where
+    one sees through much of that along the axes, of the hulls of what lies in each cell of a grid."""
+    hull, (vertices, faces) = convex_corners(parts), merged(parts)
+    surface = trimesh.Trimesh(vertices, faces, process=False)
+    points = np.asarray(trimesh.sample.sample_surface(surface, SAMPLES, seed=0)[0])
+    outlines = np.array([_outline(np.delete(points, i, 1), np.delete(hull, i, 1)) for i in range(3)])
+    filled, whole = outlines.sum(0)
+    if filled >= OPEN * whole:
+        return (hull,)
+    cells = ((points - points.min(0)) / np.ptp(points, axis=0).max() * CELLS).astype(int)
+    _, cell = np.unique(cells, axis=0, return_inverse=True)
+    return tuple(_supports(points[cell == n], PIECE_CORNERS) for n in range(cell.max() + 1))
+
+
+def _outline(points: Array, hull: Array) -> tuple[float, float]:
+    """The area of what points (N, 2) lie in, on a grid of OUTLINE_PX, and that of the hull (H, 2)."""
+    low, size = hull.min(0), np.maximum(np.ptp(hull, axis=0), 1e-30)
+    seen, outline = np.zeros((2, OUTLINE_PX, OUTLINE_PX), np.uint8)
+    x, y = np.minimum((points - low) / size * OUTLINE_PX, OUTLINE_PX - 1).astype(int).T
+    seen[y, x] = 1
+    corners = np.round((hull - low) / size * (OUTLINE_PX - 1)).astype(np.int32)
+    cv2.fillConvexPoly(outline, cv2.convexHull(corners), 1)
+    pixel = float(np.prod(size / OUTLINE_PX))
+    return int((seen & outline).sum()) * pixel, int(outline.sum()) * pixel
 
 
 def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:

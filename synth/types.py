@@ -130,6 +130,10 @@ class Symmetry:
     order: int
 
 
+Moving = tuple[tuple[str, ...], Array]
+"""Names of joints, and the points (H, 3) that they move one after another."""
+
+
 @dataclass(frozen=True)
 class ObjectAsset:
     """One object type, ready to be placed.
@@ -137,9 +141,10 @@ class ObjectAsset:
     meshes: shape variants, each a tuple of parts. keypoints_m: (K, 3), object frame.
     keypoint_depth_m: (M, K) distance of each keypoint, where it is labelled, to the surface of each shape
     variant; on a ring the largest.
-    hulls: per variant, (H, 3) corners of the convex hull, joints at rest; joint_hulls: those of each group of
-    parts and the joints that move it, in their order. stable_poses: per variant, (rotation (3, 3) onto the
-    plane, probability). diameter_m: the bounding box's diagonal.
+    hulls: per variant, (H, 3) corners of the convex hull, joints at rest; moving_hulls: of each group of
+    parts, with the joints that move it, in their order; pieces: alike, of convex bodies that fill about what
+    the variant fills. stable_poses: per variant, (rotation (3, 3) onto the plane, probability). diameter_m:
+    the bounding box's diagonal.
     materials: part name -> range, '*' = all others. scale_range: per axis. apparent_size: longest side
     of the object's box as a share of the image's longer side. hashes: file name -> sha256.
     absent_files: names of textures and material files that the meshes ask for and that are not there.
@@ -162,7 +167,8 @@ class ObjectAsset:
     diameter_m: float
     hashes: dict[str, str]
     rings: tuple[Ring, ...] = ()
-    joint_hulls: tuple[tuple[tuple[tuple[str, ...], Array], ...], ...] = ()
+    moving_hulls: tuple[tuple[Moving, ...], ...] = ()
+    pieces: tuple[tuple[Moving, ...], ...] = ()
     absent_files: tuple[str, ...] = ()
 
 

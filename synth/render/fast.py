@@ -60,8 +60,8 @@ from synth.render.shade import (
     OCCLUSION_PX,
     PENUMBRA_PX,
     SHADE_LEVELS,
-    hulls,
     occlusion,
+    pieces,
     plane_depth,
     shaded_places,
     soft_shadow,
@@ -258,7 +258,7 @@ class FastRenderer:
                 np.array(key.direction), centre, SHADOW_MARGIN * radius
             ),
             sunk=SUNK * radius if scene.background.on_plane else EVERYTHING,
-            occlusion=occlusion(hulls(scene, self._library), centre, OCCLUSION_REACH * radius)
+            occlusion=occlusion(pieces(scene, self._library), centre, OCCLUSION_REACH * radius)
             if draws and scene.background.on_plane
             else None,
         )

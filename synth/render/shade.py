@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from synth.geometry import apply
-from synth.instance import Library, hull_world
+from synth.instance import Library, moved
 from synth.render.base import unit_shape
 from synth.types import Array, Distractor, SceneSpec
 
@@ -92,9 +92,14 @@ def _blurred(image: Shades, sigma: float) -> Shades:
     return image
 
 
-def hulls(scene: SceneSpec, library: Library) -> list[Array]:
-    """Corners of the convex hull of each thing in the scene, in world."""
-    of_objects = [hull_world(library[o.asset], o) for o in scene.objects]
+def pieces(scene: SceneSpec, library: Library) -> list[Array]:
+    """Corners in world of the convex bodies that the scene's things are about made of."""
+    of_objects = [
+        apply(o.T_world_from_object, corners * np.array(o.scale))
+        for o in scene.objects
+        for asset in [library[o.asset]]
+        for corners in moved(asset, asset.pieces[o.mesh], o.joints)
+    ]
     return of_objects + [apply(d.T_world_from_object, _hull(d, library)) for d in scene.distractors]
 
 

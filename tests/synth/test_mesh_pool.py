@@ -15,7 +15,7 @@ from synth.instance import Library, hull_world
 from synth.mesh_pool import MeshPool, open_pool
 from synth.placement import convex_overlap, footprint
 from synth.render.base import distractor_parts
-from synth.render.shade import hulls
+from synth.render.shade import pieces
 from synth.sample import SHAPES, sample_scene
 from synth.scene_json import scene_from_json, scene_to_json
 
@@ -105,7 +105,7 @@ def test_what_a_mesh_darkens_has_the_outline_of_its_parts(pool: MeshPool, box_li
     library = Library(box_library.objects, meshes=pool)
     for index in range(3):
         scene = sample_scene(config(1.0), library, 0, index)
-        found = hulls(scene, library)[len(scene.objects) :]
+        found = pieces(scene, library)[len(scene.objects) :]
         for distractor, hull in zip(scene.distractors, found, strict=True):
             parts = distractor_parts(distractor, library)
             points = apply(distractor.T_world_from_object, np.concatenate([p.vertices for p in parts]))

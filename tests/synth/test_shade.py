@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 
 from synth.instance import Library
+from synth.meshes import convex_corners, convex_pieces, load_mesh
 from synth.render import Renderer, open_renderer
 from synth.render import fast as fast_module
 from synth.render.fast import CELLS
@@ -70,6 +73,21 @@ def test_a_raised_thing_darkens_less_than_one_that_stands() -> None:
     raised, _ = occlusion([corners + np.array([0.0, 0.0, 0.08])], np.zeros(3), 0.5)
     middle = OCCLUSION_PX // 2
     assert 0 < raised[middle, middle] < standing[middle, middle]
+
+
+def test_a_ring_leaves_the_ground_within_it_open(tmp_path: Path) -> None:
+    trimesh.creation.annulus(r_min=0.18, r_max=0.2, height=0.02).export(tmp_path / "ring.ply")
+    parts = load_mesh(tmp_path / "ring.ply", 1.0).parts
+    ring, _ = occlusion(convex_pieces(parts), np.zeros(3), 0.5)
+    disc, _ = occlusion([convex_corners(parts)], np.zeros(3), 0.5)
+    middle, rim = OCCLUSION_PX // 2, round((0.5 + 0.19) * OCCLUSION_PX)
+    assert ring[middle, middle] < 10 < 200 < disc[middle, middle]
+    assert ring[middle, rim] > 100
+
+
+def test_what_fills_its_hull_is_one_piece(box_library: Library) -> None:
+    ((names, corners),) = box_library.objects[0].pieces[0]
+    assert (names, len(corners)) == ((), 8)
 
 
 # --- in pictures -----------------------------------------------------------------------------------------
