@@ -57,6 +57,13 @@ def test_plane_depth_is_that_of_points_on_the_ground() -> None:
         assert plane_depth(clip) @ [x, y, 1.0] == pytest.approx(depth)
 
 
+def test_what_touches_the_ground_has_a_sharp_shadow_beside_what_is_high() -> None:
+    seat_and_foot = blocker(0.2)
+    seat_and_foot[250:258, 330:332] = 0.595
+    _, penumbra = soft_shadow(seat_and_foot, FLOOR, radius=0.05)
+    assert penumbra[31, 41] == 0 < penumbra[31, 39] == penumbra[31, 31]
+
+
 def test_the_ground_is_darkest_under_a_thing_and_open_far_from_it() -> None:
     corners = np.array([[x, y, z] for x in (-0.1, 0.1) for y in (-0.1, 0.1) for z in (0.0, 0.1)])
     dark, height = occlusion([corners], np.zeros(3), 0.5)
