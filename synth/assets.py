@@ -23,6 +23,7 @@ from synth.meshes import (
     distance_to_surface,
     load_mesh,
     load_texture,
+    normals_at,
     stable_poses,
 )
 from synth.types import (
@@ -40,6 +41,8 @@ from synth.types import (
 from synth.yaml import Range, between, describe, read_yaml
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+ON_SURFACE = 1e-3
+"""A keypoint lies on faces that are within this share of the object's diameter."""
 Vec3 = tuple[float, float, float]
 
 
@@ -240,12 +243,14 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
     hashed += [inside(folder, n, "materials") for m in spec.materials.values() for n in m.textures]
     hashed += [file for mesh in loaded for file in mesh.files]
     vertices = np.concatenate([part.vertices for part in meshes[0]])
+    diameter = float(np.linalg.norm(vertices.max(0) - vertices.min(0)))
     return ObjectAsset(
         name=spec.name,
         category_id=spec.category_id,
         meshes=meshes,
         keypoints_m=keypoints,
         keypoint_depth_m=np.array([_depths(parts, keypoints, spec.rings()) for parts in meshes]),
+        keypoint_normals=tuple(normals_at(parts, keypoints, ON_SURFACE * diameter) for parts in meshes),
         schema=spec.keypoint_schema(),
         placement=_placement(spec),
         materials={p: _material(m, textures[p]) for p, m in spec.materials.items()},
@@ -259,7 +264,7 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         stable_poses=tuple(
             stable_poses(parts) if spec.placement.mode == "resting" else () for parts in meshes
         ),
-        diameter_m=float(np.linalg.norm(vertices.max(0) - vertices.min(0))),
+        diameter_m=diameter,
         hashes={str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in hashed},
         rings=spec.rings(),
         moving_hulls=tuple(_moving(spec, parts, lambda group: [convex_corners(group)]) for parts in meshes),

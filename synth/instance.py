@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synth.geometry import apply, axis_angle, inverse, project, rigid
 from synth.mesh_pool import MeshPool
@@ -31,18 +32,33 @@ class Library:
 
 def object_points(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) -> Array:
     """The instance's keypoints (K, 3) in world, as the camera sees them: joints, shape scale, then pose."""
-    scale = np.array(instance.scale)
-    motions = [
-        (list(j.keypoints), joint_transform(asset, j.name, instance.joints[j.name])) for j in asset.joints
-    ]
-    eye = apply(inverse(instance.T_world_from_object), camera.T_world_from_camera[:3, 3]) / scale
-    eyes = np.tile(eye, (len(asset.schema), 1))
-    for moved, T in motions:
-        eyes[moved] = apply(inverse(T), eyes[moved])
-    points = seen_points(asset, eyes)
-    for moved, T in motions:
-        points[moved] = apply(T, points[moved])
-    return apply(instance.T_world_from_object, points * scale)
+    points = seen_points(asset, eyes_on(asset, instance, camera))
+    for joint in asset.joints:
+        own = list(joint.keypoints)
+        points[own] = apply(joint_transform(asset, joint.name, instance.joints[joint.name]), points[own])
+    return apply(instance.T_world_from_object, points * np.array(instance.scale))
+
+
+def eyes_on(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) -> Array:
+    """(K, 3) where the camera stands for each keypoint; object frame, unscaled, joints at rest."""
+    eye = apply(inverse(instance.T_world_from_object), camera.T_world_from_camera[:3, 3])
+    eyes = np.tile(eye / np.array(instance.scale), (len(asset.schema), 1))
+    for joint in asset.joints:
+        own = list(joint.keypoints)
+        back = inverse(joint_transform(asset, joint.name, instance.joints[joint.name]))
+        eyes[own] = apply(back, eyes[own])
+    return eyes
+
+
+def faces_camera(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) -> NDArray[np.bool_]:
+    """(K,) False for keypoints all of whose faces are turned away."""
+    normals, towards = asset.keypoint_normals[instance.mesh], eyes_on(asset, instance, camera)
+    towards -= asset.keypoints_m
+    facing = np.array(
+        [not len(own) or bool((own @ eye > 0).any()) for own, eye in zip(normals, towards, strict=True)]
+    )
+    facing[[ring.keypoint for ring in asset.rings]] = True
+    return facing
 
 
 def seen_points(asset: ObjectAsset, eyes: Array) -> Array:

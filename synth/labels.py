@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from synth.geometry import project
-from synth.instance import Library, camera_from_object, object_points
+from synth.instance import Library, camera_from_object, faces_camera, object_points
 from synth.types import (
     NOT_LABELLED,
     OCCLUDED,
@@ -69,12 +69,13 @@ def label_keypoints(
 ) -> Array:
     """(K, 3) x, y, v. mask: (H, W), where the instance is seen.
 
-    A keypoint is visible where nothing lies nearer to the camera by more than DEPTH_TOLERANCE and its own
-    depth below its object's surface: in one of the 3 x 3 pixels around it if its own pixel shows the object,
-    else in its own or one of those that show the object.
+    A keypoint whose faces are all turned away is hidden. Else it is visible where nothing lies nearer to the
+    camera by more than DEPTH_TOLERANCE and its own depth below its object's surface: in one of the 3 x 3
+    pixels around it if its own pixel shows the object, else in its own or one of those that show the object.
     """
     uv, depth = project(camera, object_points(asset, instance, camera))
     tolerance = DEPTH_TOLERANCE * asset.diameter_m + 1.5 * asset.keypoint_depth_m[instance.mesh]
+    facing = faces_camera(asset, instance, camera)
     labelled = np.zeros((len(uv), 3))
     for k, ((x, y), z) in enumerate(zip(uv, depth, strict=True)):
         if z <= 0 or not (0 <= x < camera.width_px and 0 <= y < camera.height_px):
@@ -84,7 +85,8 @@ def label_keypoints(
         around = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
         near, own = depth_m[around], mask[around] | mask[row, column]
         farthest = max(float(depth_m[row, column]), float(near.max(where=own, initial=0.0)))
-        labelled[k] = x, y, OCCLUDED if farthest < z - tolerance[k] else VISIBLE
+        visible = facing[k] and farthest >= z - tolerance[k]
+        labelled[k] = x, y, VISIBLE if visible else OCCLUDED
     return labelled
 
 

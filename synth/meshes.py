@@ -145,13 +145,27 @@ def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
     """points: (K, 3). Returns (K,) metres to the nearest surface of the parts."""
     vertices, faces = merged(parts)
     triangles = vertices[faces]
-    nearest = [
-        np.linalg.norm(
-            trimesh.triangles.closest_point(triangles, np.broadcast_to(p, (len(triangles), 3))) - p, axis=1
-        ).min()
-        for p in points
-    ]
-    return np.array(nearest)
+    return np.array([_distances(triangles, point).min() for point in points])
+
+
+def normals_at(parts: tuple[Part, ...], points: Array, reach_m: float) -> tuple[Array, ...]:
+    """For each of points (K, 3) the outward normals (N, 3) of the faces within `reach_m`, N = 0 where there
+    are none or one is of a part that is seen from both sides."""
+    vertices, faces = merged(parts)
+    triangles = vertices[faces]
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    closed = np.concatenate([np.full(len(part.faces), part.closed) for part in parts])
+    found = []
+    for point in points:
+        near = _distances(triangles, point) < reach_m
+        found.append(normals[near] if closed[near].all() else normals[:0])
+    return tuple(found)
+
+
+def _distances(triangles: Array, point: Array) -> Array:
+    """(F,) of the point (3,) from each triangle."""
+    nearest = trimesh.triangles.closest_point(triangles, np.broadcast_to(point, (len(triangles), 3)))
+    return np.asarray(np.linalg.norm(nearest - point, axis=1))
 
 
 def merged(parts: tuple[Part, ...]) -> tuple[Array, np.ndarray]:

@@ -140,7 +140,8 @@ class ObjectAsset:
 
     meshes: shape variants, each a tuple of parts. keypoints_m: (K, 3), object frame.
     keypoint_depth_m: (M, K) distance of each keypoint, where it is labelled, to the surface of each shape
-    variant; on a ring the largest.
+    variant; on a ring the largest. keypoint_normals: per variant and keypoint, outward normals (N, 3) of the
+    faces that meet there, N = 0 where it does not lie on a closed surface.
     hulls: per variant, (H, 3) corners of the convex hull, joints at rest; moving_hulls: of each group of
     parts, with the joints that move it, in their order; pieces: alike, of convex bodies that fill about what
     the variant fills. stable_poses: per variant, (rotation (3, 3) onto the plane, probability). diameter_m:
@@ -155,6 +156,7 @@ class ObjectAsset:
     meshes: tuple[tuple[Part, ...], ...]
     keypoints_m: Array
     keypoint_depth_m: Array
+    keypoint_normals: tuple[tuple[Array, ...], ...]
     schema: KeypointSchema
     placement: Placement
     materials: dict[str, MaterialRange]

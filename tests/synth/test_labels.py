@@ -1,15 +1,26 @@
 """Visibility from the depth image, pixel by pixel."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 
+from synth.assets import load_object
+from synth.config import SynthConfig
 from synth.geometry import project
 from synth.instance import Library, object_points
-from synth.labels import label_keypoints
+from synth.labels import label_keypoints, make_labels
+from synth.render import open_renderer
+from synth.sample import sample_scene
 from synth.types import OCCLUDED, VISIBLE, SceneSpec
 
+ALONE = {
+    "objects": {"count": [1, 1], "negatives": 0.0, "truncation": 0.0},
+    "distractors": {"count": [0, 0]},
+    "camera": {"distorted": 0.0},
+}
 BEHIND, OWN, BEFORE = np.inf, 0.0, -0.3
 """What a pixel shows: nothing, the object at the keypoint's depth, a thing 0.3 m before it."""
 
@@ -38,3 +49,21 @@ def test_a_keypoint_is_hidden_by_what_lies_before_its_pixel(
         shown[y, column] = z + what
         own[y, column] = what == OWN
     assert label_keypoints(scene.camera, asset, instance, shown, own)[0, 2] == v
+
+
+def test_a_keypoint_on_the_far_side_of_a_thin_plate_is_hidden(tmp_path: Path) -> None:
+    trimesh.creation.box((0.5, 0.4, 0.002)).export(tmp_path / "plate.ply")
+    (tmp_path / "object.yaml").write_text(
+        "name: plate\nmesh: plate.ply\nunit_m: 1\nflip_pairs: undefined\n"
+        "keypoints: {above: [0.1, 0, 0.001], below: [0.1, 0, -0.001], edge: [0.25, 0, -0.001]}\n"
+    )
+    library = Library((load_object(str(tmp_path)),))
+    renderer = open_renderer(library)
+    for index in range(12):
+        scene = sample_scene(SynthConfig.model_validate(ALONE), library, 0, index)
+        (points,) = make_labels(scene, library, renderer.render(scene)).keypoints
+        up = scene.objects[0].T_world_from_object[2, 2] > 0
+        expected = [VISIBLE, OCCLUDED] if up else [OCCLUDED, VISIBLE]
+        inside = points[:2, 2] > 0
+        assert points[:2, 2][inside].tolist() == np.array(expected)[inside].tolist()
+    renderer.close()
