@@ -45,8 +45,9 @@ def soft_shadow(depth: NDArray[np.float32], ground: Array, radius: float) -> tup
     lowest = reached[::2, ::2] - depth[::2, ::2]
     lowest = np.where(lowest > 0, lowest, np.float32(1)).reshape(PENUMBRA_PX, -1, n // 2).min(1)
     lowest = np.ascontiguousarray(lowest.T.reshape(PENUMBRA_PX, -1, PENUMBRA_PX).min(1).T)
-    touching = cv2.erode(lowest, np.ones((3, 3), np.uint8))
-    width = np.minimum(height / np.maximum(share, 1e-4), touching) * (n * np.tan(radius))
+    mean, scale = height / np.maximum(share, 1e-4), n * np.tan(radius)
+    wide = mean * scale > n // PENUMBRA_PX  # such blurs would wipe out what is thin and touches the ground
+    width = np.where(wide, np.minimum(mean, lowest), mean) * scale
     level = np.log2(np.maximum(width, 1)) * (255 / (SHADE_LEVELS - 1))
     return levels, np.minimum(level, 255).astype(np.uint8)
 
