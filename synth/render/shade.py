@@ -15,6 +15,8 @@ from synth.types import Array, Distractor, SceneSpec
 
 SHADE_LEVELS = 6
 PENUMBRA_PX = 64
+THIN_PX = 2
+"""Texels of the shadow map: a wider penumbra wipes out what is thin; narrower where that touches down."""
 OCCLUSION_PX = 128
 LOWEST = 0.15, 0.5, 1.0
 """Shares of the tallest thing's height: what hangs lower than that darkens the ground as far around."""
@@ -46,7 +48,7 @@ def soft_shadow(depth: NDArray[np.float32], ground: Array, radius: float) -> tup
     lowest = np.where(lowest > 0, lowest, np.float32(1)).reshape(PENUMBRA_PX, -1, n // 2).min(1)
     lowest = np.ascontiguousarray(lowest.T.reshape(PENUMBRA_PX, -1, PENUMBRA_PX).min(1).T)
     mean, scale = height / np.maximum(share, 1e-4), n * np.tan(radius)
-    wide = mean * scale > n // PENUMBRA_PX  # such blurs would wipe out what is thin and touches the ground
+    wide = mean * scale > THIN_PX
     width = np.where(wide, np.minimum(mean, lowest), mean) * scale
     level = np.log2(np.maximum(width, 1)) * (255 / (SHADE_LEVELS - 1))
     return levels, np.minimum(level, 255).astype(np.uint8)
