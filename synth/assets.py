@@ -267,7 +267,9 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         diameter_m=diameter,
         hashes={str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in hashed},
         rings=spec.rings(),
-        moving_hulls=tuple(_moving(spec, parts, lambda group: [convex_corners(group)]) for parts in meshes),
+        moving_hulls=tuple(
+            _moving(spec, parts, lambda group: [convex_corners(group)]) for parts in meshes if spec.joints
+        ),
         pieces=tuple(_moving(spec, parts, convex_pieces) for parts in meshes),
         absent_files=tuple(sorted({name for mesh in loaded for name in mesh.absent})),
     )

@@ -143,9 +143,9 @@ class ObjectAsset:
     variant; on a ring the largest. keypoint_normals: per variant and keypoint, outward normals (N, 3) of the
     faces that meet there, N = 0 where it does not lie on a closed surface.
     hulls: per variant, (H, 3) corners of the convex hull, joints at rest; moving_hulls: of each group of
-    parts, with the joints that move it, in their order; pieces: alike, of convex bodies that fill about what
-    the variant fills. stable_poses: per variant, (rotation (3, 3) onto the plane, probability). diameter_m:
-    the bounding box's diagonal.
+    parts, with the joints that move it, in their order, () without joints; pieces: alike, of bodies that fill
+    about what the variant fills. stable_poses: per variant, (rotation (3, 3) onto the plane, probability).
+    diameter_m: the bounding box's diagonal.
     materials: part name -> range, '*' = all others. scale_range: per axis. apparent_size: longest side
     of the object's box as a share of the image's longer side. hashes: file name -> sha256.
     absent_files: names of textures and material files that the meshes ask for and that are not there.
