@@ -43,7 +43,7 @@ from synth.types import Labels, SceneSpec
 from synth.worker import deaf_to_interrupts, tune_worker
 
 MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
-FORMAT = 5
+FORMAT = 6
 VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
 
 

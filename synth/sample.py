@@ -104,6 +104,7 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
     if environment and not environment.map and library.photo_folder:
         photo = small_photo(library.photo_folder, background, camera)
         lights, ambient = lit_as(photo, config, camera, lights, ambient)
+    lights, ambient = within_white(lights, ambient)
     return SceneSpec(
         seed=seed,
         index=index,
@@ -322,6 +323,15 @@ def lit_as(
     return tuple(
         replace(light, irradiance=level * light.irradiance) for light in (key, *lights[1:])
     ), level * ambient
+
+
+def within_white(lights: tuple[Light, ...], ambient: float) -> tuple[tuple[Light, ...], float]:
+    """Lights as bright as one another as before, but no more than render a white surface white.
+
+    Renderers record no more than that, and what is lost there no exposure brings back.
+    """
+    level = 1 / max(1.0, ambient + sum(light.irradiance for light in lights))
+    return tuple(replace(light, irradiance=level * light.irradiance) for light in lights), level * ambient
 
 
 def kelvin_to_rgb(kelvin: float) -> tuple[float, float, float]:

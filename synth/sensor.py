@@ -14,6 +14,10 @@ Linear = NDArray[np.float32]
 
 GAMMA = 2.2
 MAX_GAIN = 5.0
+HIGHLIGHTS = 0.95
+"""Quantile of the objects' light that automatic exposure does not bring beyond white."""
+METERED = np.s_[::3, ::3]
+"""Pixels at which it looks."""
 FULL = 65535
 """Light that the sensor records as white, before encoding."""
 NOISE_MARGIN_PX = 128
@@ -28,11 +32,11 @@ _S_CURVE = _ENCODED * _ENCODED * (3 - 2 * _ENCODED)
 
 
 def apply(
-    rgb: Image, sensor: Sensor, rng: np.random.Generator, moving: NDArray[np.bool_] | None = None
+    rgb: Image, sensor: Sensor, rng: np.random.Generator, objects: NDArray[np.bool_] | None = None
 ) -> Image:
     """rgb: (H, W, 3) uint8 sRGB. Returns the picture as the sensor would record it, before JPEG.
 
-    moving: (H, W), the pixels that show what moves, where that is not the camera but the objects.
+    objects: (H, W), the pixels that show any: they move where the camera does not, and are exposed for.
     Optics and noise act on linear light, where 1 is white. Nothing moves a thing's centre in green.
 
     - chromatic: red is larger and blue smaller by this share (lateral chromatic aberration);
@@ -40,8 +44,8 @@ def apply(
     - blur_sigma_px: of a Gaussian; defocus_px: radius of a disc;
     - motion_px: length of a straight smear along motion_angle, centred; of the objects alone where
       `objects_move`;
-    - mean_light: automatic exposure brings the picture's mean there as far as MAX_GAIN allows (None: left
-      as rendered); white_balance: gains;
+    - mean_light: automatic exposure brings the picture's mean there as far as MAX_GAIN and the objects'
+      HIGHLIGHTS allow (None: left as rendered); white_balance: gains;
     - noise of variance noise_shot^2 * light + noise_read^2 (Poisson-Gaussian);
     - tone: share of an S curve in the encoding; contrast: about mid-grey, of the encoded picture.
     """
@@ -52,8 +56,8 @@ def apply(
         kernel = motion_kernel(sensor.motion_px, sensor.motion_angle)
         if not sensor.objects_move:
             light = _filtered(light, kernel)
-        elif moving is not None:
-            light = smeared(light, moving, kernel)
+        elif objects is not None:
+            light = smeared(light, objects, kernel)
     if sensor.defocus_px > 0:
         light = _filtered(light, disc_kernel(sensor.defocus_px))
     if sensor.blur_sigma_px > 0.05:
@@ -61,10 +65,7 @@ def apply(
     if sensor.vignetting:
         arriving = falloff(light.shape[0], light.shape[1], sensor.vignetting)
         light = np.asarray(cv2.multiply(light, cv2.merge([arriving] * 3)), dtype=np.float32)
-    gain = 1.0
-    if sensor.mean_light is not None:
-        mean = float(np.mean(cv2.mean(light)[:3]))
-        gain = float(np.clip(sensor.mean_light / max(mean, 1e-6), 1 / MAX_GAIN, MAX_GAIN))
+    gain = 1.0 if sensor.mean_light is None else exposure(light, sensor.mean_light, objects)
     r, g, b = (FULL * gain * w for w in sensor.white_balance)
     gains, curve = np.array([r, g, b, 1.0]), tone_curve(sensor)
     noisy = sensor.noise_shot > 0 or sensor.noise_read > 0
@@ -79,6 +80,16 @@ def apply(
             recorded = cv2.add(recorded, deviation, dtype=cv2.CV_8U)
         picture[rows] = recorded
     return picture
+
+
+def exposure(light: Linear, mean_light: float, objects: NDArray[np.bool_] | None) -> float:
+    """The gain that `apply` speaks of."""
+    mean = float(np.mean(cv2.mean(light)[:3]))
+    gain = float(np.clip(mean_light / max(mean, 1e-6), 1 / MAX_GAIN, MAX_GAIN))
+    if objects is None or not objects[METERED].any():
+        return gain
+    brightest = light[METERED][objects[METERED]].max(axis=1)
+    return min(gain, 1 / max(float(np.quantile(brightest, HIGHLIGHTS)), 1e-6))
 
 
 def tone_curve(sensor: Sensor) -> Image:

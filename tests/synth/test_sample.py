@@ -40,7 +40,9 @@ def test_one_samplers_settings_leave_the_others_alone(box_library: Library) -> N
     plain = SynthConfig()
     bright = SynthConfig.model_validate({"light": {"ambient": [0.9, 0.9]}})
     a, b = (scene_to_json(sample_scene(c, box_library, 0, 5)) for c in (plain, bright))
-    assert {k for k in a if a[k] != b[k]} == {"ambient"}
+    assert {k for k in a if a[k] != b[k]} == {"ambient", "lights"}
+    strengths = np.array([[light["irradiance"] for light in scene["lights"]] for scene in (a, b)])
+    assert np.allclose(strengths[0] / strengths[1], strengths[0, 0] / strengths[1, 0])
 
 
 def test_streams_of_two_samplers_differ() -> None:
@@ -176,6 +178,13 @@ def test_number_of_lights_follows_the_config(box_library: Library) -> None:
     config = SynthConfig.model_validate({"light": {"fills": [1, 3]}})
     counts = {len(sample_scene(config, box_library, 0, index).lights) for index in range(SCENES)}
     assert counts == {2, 3, 4}
+
+
+def test_no_light_is_brighter_than_white(box_library: Library) -> None:
+    scenes = [sample_scene(SynthConfig(), box_library, 0, i) for i in range(60)]
+    sums = [scene.ambient + sum(light.irradiance for light in scene.lights) for scene in scenes]
+    assert max(sums) == pytest.approx(1.0)
+    assert 0 < sum(s < 0.99 for s in sums) < 60
 
 
 def test_warm_light_is_red_and_cold_light_blue() -> None:

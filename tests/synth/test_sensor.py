@@ -71,6 +71,18 @@ def test_exposure_meets_its_mean_and_white_balance_tints() -> None:
     assert tinted[0] > tinted[1] > tinted[2]
 
 
+def test_exposure_keeps_the_shading_of_a_white_object_in_the_dark() -> None:
+    scene = np.full((60, 60, 3), 20, np.uint8)
+    white = np.zeros((60, 60), bool)
+    white[20:40, 20:40] = True
+    scene[white] = np.linspace(120, 200, white.sum(), dtype=np.uint8)[:, None]
+    sensor = changed(mean_light=0.35)
+    seen, unaware = apply(scene, sensor, rng(), white)[white], apply(scene, sensor, rng())[white]
+    assert np.median(unaware) == 255
+    assert 240 < seen.max() <= 255
+    assert seen.min() < 180
+
+
 def test_only_what_moves_is_smeared() -> None:
     scene = np.full((40, 60, 3), 40, np.uint8)
     scene[:, ::6] = 200
