@@ -39,7 +39,7 @@ render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= 
 preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
 	$(meshmark) preview '$(SYNTH)' $(call opt,out,$(OUT)) $(call opt,count,$(N))
 
-validate: setup ## Say what is wrong in a COCO-keypoints folder [SYNTH=folder OBJECT=]
+validate: setup ## Say what is wrong in labelled images [SYNTH=folder OBJECT=]
 	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))
 
 train: setup ## Train Keypoint R-CNN [OBJECT=one or more SYNTH=folders|online REAL= REAL_FRACTION= VAL= INIT=snapshot PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]

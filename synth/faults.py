@@ -54,6 +54,9 @@ class Finding:
 
 @dataclass
 class Log:
+    """prefix: what all further examples begin with."""
+
+    prefix: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -61,7 +64,7 @@ class Log:
         self.counts[kind] += 1
         kept = self.examples.setdefault(kind, [])
         if len(kept) < EXAMPLES_KEPT:
-            kept.append(where)
+            kept.append(self.prefix + where)
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(Finding(k, self.counts[k], tuple(self.examples[k])) for k in FAULTS if self.counts[k])

@@ -18,6 +18,7 @@ from synth.coco import read_json, safe_relative_path
 from synth.errors import DataError
 from synth.faults import FAULTS, Finding, Log, is_integer
 from synth.formats.images import find_image, upright_size
+from synth.formats.shapes import SCHEMA, as_coco, is_shapes
 from synth.shards import open_file
 from synth.types import KeypointSchema
 from synth.validate_objects import Frame, check_annotations
@@ -47,16 +48,23 @@ class Report:
 
 
 def validate_dataset(path: Path, schema: KeypointSchema | None = None) -> Report:
-    """Checks a COCO keypoints file, or a folder with `annotations.json` or `annotations/*.json`.
+    """Checks a COCO keypoints file, or a folder with `annotations.json`, `annotations/*.json` or `*.json`,
+    each of these COCO's or one image's (see synth.formats.shapes).
 
-    schema: of the object the data is meant for; None skips that comparison.
+    schema: of the object the data is meant for; None skips that comparison. A JSON an image without
+    schema.json beside has these keypoints.
     Raises DataError only when there is no annotation file; all other faults are findings.
     """
     log = Log()
     n_images = n_objects = n_trainable = n_decoded = 0
-    for file in _annotation_files(path):
+    files = _annotation_files(path)
+    for file in files:
+        log.prefix = ""
         try:
             raw = read_json(file)
+            if is_shapes(raw):
+                categories = read_json(path / SCHEMA) if (path / SCHEMA).is_file() else None
+                raw = as_coco(raw, file, categories, schema.names if schema else None)
         except (DataError, RecursionError) as error:
             log.add("malformed", str(error))
             continue
@@ -65,14 +73,14 @@ def validate_dataset(path: Path, schema: KeypointSchema | None = None) -> Report
         if absent:
             log.add("malformed", f"{file}: no list `{absent[0]}`")
             continue
-        keypoint_counts = _check_categories(
-            _dicts(rows["categories"], f"{file.name}: category", log), schema, log
-        )
-        images = list(_dicts(rows["images"], f"{file.name}: image", log))
+        log.prefix = f"{file.name}: " if len(files) > 1 else ""
+        keypoint_counts = _check_categories(_dicts(rows["categories"], "category", log), schema, log)
+        images = list(_dicts(rows["images"], "image", log))
         frames, decoded = _check_images(images, file, log)
-        objects = list(_dicts(rows["annotations"], f"{file.name}: annotation", log))
+        objects = list(_dicts(rows["annotations"], "annotation", log))
         n_trainable += check_annotations(objects, frames, keypoint_counts, log)
         n_images, n_objects, n_decoded = n_images + len(images), n_objects + len(objects), n_decoded + decoded
+    log.prefix = ""
     if n_trainable == 0:
         log.add("nothing_to_learn", str(path))
     return Report(path, n_images, n_objects, n_trainable, n_decoded, log.findings())
@@ -108,9 +116,10 @@ def _annotation_files(path: Path) -> list[Path]:
         return [path]
     files = [path / "annotations.json"] if (path / "annotations.json").is_file() else []
     files = files or sorted((path / "annotations").glob("*.json"))
+    files = files or sorted(file for file in path.glob("*.json") if file.name != SCHEMA)
     if not files:
         raise DataError(
-            f"{path}: expected a COCO file, or a folder with annotations.json or annotations/*.json"
+            f"{path}: expected a COCO file, or a folder with annotations.json, annotations/*.json or *.json"
         )
     return files
 

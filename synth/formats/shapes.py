@@ -5,6 +5,7 @@ schema.json holds the categories; without it names come from --object.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from synth.coco import (
     read_json,
 )
 from synth.errors import DataError
-from synth.formats.images import beside, flat_names, image_size, place_sized
+from synth.formats.images import SUFFIXES, beside, find_image, flat_names, image_size, place_sized
 from synth.types import NOT_LABELLED, VISIBLE
 
 SCHEMA = "schema.json"
@@ -69,11 +70,9 @@ def read(folder: Path, category: Category | None) -> KeypointDataset:
 
 def _annotations(raw: Any, categories: tuple[Category, ...], where: str) -> tuple[Annotation, ...]:
     try:
-        if isinstance(raw, dict):
-            raw = [{"box": b, "keypoints": k} for b, k in zip(raw["bboxes"], raw["keypoints"], strict=True)]
-        return tuple(_annotation(row, categories, where) for row in raw)
+        return tuple(_annotation(row, categories, where) for row in _rows(raw))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f'{where}: expected [{{"box", "keypoints"}}, …]: {error!r}') from error
+        raise _other_shape(where, error) from error
 
 
 def _annotation(row: Any, categories: tuple[Category, ...], where: str) -> Annotation:
@@ -88,3 +87,48 @@ def _annotation(row: Any, categories: tuple[Category, ...], where: str) -> Annot
     if not (np.isfinite(box).all() and np.isfinite(points).all() and np.isin(points[:, 2], (0, 1, 2)).all()):
         raise DataError(f"{where}: expected finite coordinates and v of 0, 1 or 2")
     return Annotation(category.id, box, points, float(np.prod(box[2:] - box[:2])))
+
+
+def is_shapes(raw: Any) -> bool:
+    return isinstance(raw, list) or (isinstance(raw, dict) and "bboxes" in raw)
+
+
+def as_coco(raw: Any, file: Path, categories: Any, keypoints: Sequence[str] | None) -> dict[str, Any]:
+    """The content of one such file as COCO's, its numbers unchecked. categories: of schema.json, the first is
+    that of what names none; None: one with those keypoints, or with as many as there are. Raises DataError if
+    it has another shape."""
+    names = [file.stem + suffix for suffix in SUFFIXES]
+    name = next((name for name in names if find_image(file, name)), names[0])
+    annotations: list[dict[str, Any]] = []
+    try:
+        rows = _rows(raw)
+        if categories is None:
+            first = rows[0] if rows else {"keypoints": [()]}
+            named = keypoints or [str(n) for n in range(len(first["keypoints"]))]
+            categories = [{"id": 1, "name": first.get("category", "object"), "keypoints": list(named)}]
+        ids = {category["name"]: category["id"] for category in categories}
+        for row in rows:
+            (x1, y1, x2, y2), points = row["box"], row["keypoints"]
+            v = row.get("v", [VISIBLE if shown else NOT_LABELLED for _, _, shown in points])
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": 1,
+                    "category_id": ids[row.get("category", next(iter(ids)))],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "keypoints": [c for (x, y, _), v in zip(points, v, strict=True) for c in (x, y, v)],
+                }
+            )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise _other_shape(str(file), error) from error
+    return {"images": [{"id": 1, "file_name": name}], "annotations": annotations, "categories": categories}
+
+
+def _rows(raw: Any) -> list[Any]:
+    if isinstance(raw, dict):
+        return [{"box": b, "keypoints": k} for b, k in zip(raw["bboxes"], raw["keypoints"], strict=True)]
+    return list(raw)
+
+
+def _other_shape(where: str, error: Exception) -> DataError:
+    return DataError(f'{where}: expected [{{"box", "keypoints"}}, …] or {{"bboxes", "keypoints"}}: {error!r}')

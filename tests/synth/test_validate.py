@@ -13,6 +13,7 @@ from rich.console import Console
 
 from synth import validate as validate_module
 from synth.coco import Annotation, Category, ImageLabels, write_coco
+from synth.convert import convert
 from synth.errors import DataError
 from synth.types import KeypointSchema
 from synth.validate import Report, print_report, validate_dataset
@@ -196,6 +197,53 @@ def test_coco_layout_with_annotations_folder_is_read(tmp_path: Path) -> None:
     (folder / "annotations.json").rename(folder / "annotations/train.json")
     report = validate_dataset(folder)
     assert (report.n_images, report.has_errors) == (3, False)
+
+
+def per_image(folder: Path) -> Path:
+    """The sound data set, one JSON an image."""
+    convert(sound_dataset(folder / "coco"), folder / "shapes", "shapes", None, None)
+    return folder / "shapes"
+
+
+def test_one_json_an_image_is_read_with_and_without_names(tmp_path: Path) -> None:
+    folder = per_image(tmp_path)
+    assert kinds(validate_dataset(folder, SCHEMA)) == {"no_objects": 1}
+    (folder / "schema.json").unlink()
+    for schema in (SCHEMA, None):
+        report = validate_dataset(folder, schema)
+        assert (report.n_images, report.n_objects, report.n_trainable) == (3, 4, 4)
+    (folder / "annotations/1.json").write_text(
+        '{"bboxes": [[5, 20, 35, 54]], "keypoints": [[[8, 25, 1], [30, 30, 0]]]}'
+    )
+    assert validate_dataset(folder, SCHEMA).n_trainable == 3
+    (folder / "images/2.jpg").rename(folder / "images/2.png")
+    assert not validate_dataset(folder, SCHEMA).has_errors
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ('[{"box": [5, 20, 35], "keypoints": [[8, 25, 1], [30, 30, 1]]}]', "malformed"),
+        ('[{"box": [5, 20, 35, 54]}]', "malformed"),
+        ('[{"box": [5, 20, 35, 54], "keypoints": [[8, 25], [30, 30]]}]', "malformed"),
+        (
+            '[{"box": [5, 20, 35, 54], "keypoints": [[8, 25, 1], [30, 30, 1]], "category": "boat"}]',
+            "malformed",
+        ),
+        ('{"bboxes": [[5, 20, 35, 54]], "keypoints": []}', "malformed"),
+        ("[7]", "malformed"),
+        ('[{"box": [5, 20, 35, 54], "keypoints": [[8, 25, 1]]}]', "keypoint_count"),
+        ('[{"box": [5, 20, 5, 54], "keypoints": [[8, 25, 1], [30, 30, 1]]}]', "empty_box"),
+        ('[{"box": [0.1, 0.2, 0.5, 0.6], "keypoints": [[0.2, 0.3, 1], [0.3, 0.4, 1]]}]', "normalised"),
+        ('[{"box": [5, 20, 35, 54], "keypoints": [[70, 5, 1], [72, 6, 1]]}]', "no_loss"),
+    ],
+)
+def test_faults_of_one_json_an_image_name_the_file(tmp_path: Path, content: str, kind: str) -> None:
+    folder = per_image(tmp_path)
+    (folder / "annotations/2.json").write_text(content)
+    (found,) = (f for f in validate_dataset(folder, SCHEMA).findings if f.level == "error")
+    assert found.kind == kind
+    assert "2.json" in found.examples[0]
 
 
 def test_file_that_is_no_json_is_a_finding(tmp_path: Path) -> None:
