@@ -36,8 +36,8 @@ check: setup ## ruff, mypy, pytest [ARGS= of pytest]
 render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder ENVIRONMENTS=folder RENDERER=fast|pyrender EXECUTOR=processes|ray FORMAT=folder|webdataset]
 	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,renderer,$(RENDERER)) $(call opt,executor,$(EXECUTOR)) $(call opt,format,$(FORMAT))
 
-preview: setup ## Contact sheet of a data set [SYNTH=folder N=images OUT=file]
-	$(meshmark) preview '$(SYNTH)' $(call opt,out,$(OUT)) $(call opt,count,$(N))
+preview: setup ## Contact sheet of labelled images [SYNTH=folder N=images OUT=file OBJECT=]
+	$(meshmark) preview '$(SYNTH)' $(call opt,out,$(OUT)) $(call opt,count,$(N)) $(call opt,object,$(OBJECT_GIVEN))
 
 validate: setup ## Say what is wrong in labelled images [SYNTH=folder OBJECT=]
 	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))

@@ -1,11 +1,15 @@
 """The commands that need no torch: render, preview, validate, asset, fetch."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from synth.config import EXECUTORS, LAYOUTS, RENDERERS
+
+if TYPE_CHECKING:
+    from synth.coco import Category
 
 console = Console(soft_wrap=True)
 
@@ -90,12 +94,15 @@ def environment_folder(choice: str) -> Path | None:
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Default: DATASET/preview.jpg.")
 @click.option("--count", default=24, show_default=True, type=click.IntRange(1))
-def preview(dataset: Path, out: Path | None, count: int) -> None:
-    """Draw images with their labels on one contact sheet."""
+@click.option("--object", "object_", default=None, help="What is labelled, where the labels do not say it.")
+def preview(dataset: Path, out: Path | None, count: int, object_: str | None) -> None:
+    """Draw images with their labels, in any format that `convert` reads, on one contact sheet."""
+    from synth.convert import read
     from synth.preview import preview_sheet
 
-    target = out or dataset / "preview.jpg"
-    preview_sheet(dataset, target, count)
+    labels, folder = read(dataset, *_category(object_))
+    target = out or folder / "preview.jpg"
+    preview_sheet(labels, folder, target, count)
     console.print(f"{target}")
 
 
@@ -103,7 +110,7 @@ def preview(dataset: Path, out: Path | None, count: int) -> None:
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--object", "object_", default=None, help="Compare names and number of keypoints with it.")
 def validate(dataset: Path, object_: str | None) -> None:
-    """Look for faults in a COCO keypoints data set; exit code 2 when there are errors."""
+    """Look for faults in COCO keypoints or one JSON an image; exit code 2 when there are errors."""
     from synth.assets import load_schema
     from synth.validate import print_report, validate_dataset
 
@@ -166,15 +173,20 @@ def fetch(what: str) -> None:
 @click.option("--object", "object_", help="From and to bop, and for folders of one JSON a photo.")
 def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
     """Labels at SOURCE (COCO, YOLO-pose, one JSON a photo; for bop a rendered folder) as TARGET."""
-    from synth.assets import load_schema
-    from synth.coco import Category
     from synth.convert import convert as run
 
-    category = None
-    if object_ is not None:
-        name, category_id, schema, _ = load_schema(object_)
-        category = Category(category_id, name, schema)
-    console.print(f"{target}: {run(source, target, to, object_, category)} images")
+    console.print(f"{target}: {run(source, target, to, *_category(object_))} images")
+
+
+def _category(object_: str | None) -> "tuple[Category | None, str | None]":
+    """What labels of the object are, and its name."""
+    from synth.assets import load_schema
+    from synth.coco import Category
+
+    if object_ is None:
+        return None, None
+    name, category_id, schema, _ = load_schema(object_)
+    return Category(category_id, name, schema), object_
 
 
 synth_commands: list[click.Command] = [render, preview, validate, asset, fetch, convert]

@@ -12,7 +12,7 @@ FORMATS = ("coco", "yolo-pose", "shapes", "bop")
 ANNOTATIONS = "annotations.json"
 
 
-def convert(source: Path, target: Path, to: str, object_: str | None, category: Category | None) -> int:
+def convert(source: Path, target: Path, to: str, category: Category | None, object_: str | None) -> int:
     """Returns the number of images. object_: needed from and to bop; category: its, for folders of one JSON
     a photo without a schema. Raises DataError when the source cannot be read or has no such category, or the
     target exists."""

@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from synth.background import load_rgb
-from synth.coco import ImageLabels, KeypointDataset, read_coco
+from synth.coco import ImageLabels, KeypointDataset
 from synth.draw import contact_sheet, draw_objects, write_image
 from synth.errors import DataError
 
 
-def preview_sheet(dataset: Path, out: Path, count: int) -> None:
+def preview_sheet(data: KeypointDataset, folder: Path, out: Path, count: int) -> None:
     """`count` images, evenly spread over the data set, with boxes, keypoints and names drawn."""
-    data = read_coco(dataset / "annotations.json")
     if not data.images:
-        raise DataError(f"{dataset}: the data set has no images")
+        raise DataError(f"{folder}: the data set has no images")
     chosen = sorted(set(np.linspace(0, len(data.images) - 1, count).astype(int).tolist()))
-    pictures = [draw_labels(dataset, data, data.images[i]) for i in chosen]
+    pictures = [draw_labels(folder, data, data.images[i]) for i in chosen]
     captions = [data.images[i].file_name for i in chosen]
     write_image(out, contact_sheet(pictures, columns=4, tile_px=400, captions=captions))
 

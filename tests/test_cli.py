@@ -166,6 +166,12 @@ def test_render_preview_and_validate_work_together(part: Path, tmp_path: Path) -
     assert run("preview", str(out)).exit_code == 0
     assert (out / "preview.jpg").stat().st_size > 1000
     assert run("validate", str(out)).exit_code == 0
+    photos = tmp_path / "photos"
+    assert run("convert", str(out), str(photos), "--to", "shapes").exit_code == 0
+    (photos / "schema.json").unlink()
+    refused(run("preview", str(photos)), "--object")
+    assert run("preview", str(photos), "--object", str(part)).exit_code == 0
+    assert (photos / "preview.jpg").stat().st_size > 1000
 
 
 def test_evaluating_without_weights_is_refused(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
+from synth.coco import read_coco
 from synth.config import load_config as load_synth_config
 from synth.fetch import background_photos, chessboard_photos, environment_maps
-from synth.generate import RenderJob, generate
+from synth.generate import ANNOTATIONS, RenderJob, generate
 from synth.preview import preview_sheet
 from train.checkpoint import STATE
 from train.config import load_config, preset_path
@@ -34,7 +35,7 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
     new = generate(job, synth, IMAGES, workers)
     training_sheet = synth / "preview.jpg"
     if new or not training_sheet.exists():
-        preview_sheet(synth, training_sheet, 24)
+        preview_sheet(read_coco(synth / ANNOTATIONS), synth, training_sheet, 24)
 
     weights = out / "train"
     config = load_config(preset_path("cpu", cuda=False))

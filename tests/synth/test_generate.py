@@ -24,7 +24,7 @@ import synth.generate
 import synth.render.fast
 from synth.coco import Annotation, Category, ImageLabels, read_coco, write_coco
 from synth.config import LAYOUTS, SynthConfig
-from synth.convert import convert
+from synth.convert import convert, read
 from synth.errors import DataError, EnvironmentProblem
 from synth.files import locked
 from synth.generate import Images, RenderJob, _start_worker, generate, image_file, read_log
@@ -198,7 +198,7 @@ def test_shards_hold_the_same_images_and_labels_as_a_folder(
     ]
     assert ours["annotations"] == theirs["annotations"]
     assert not validate_dataset(shards).has_errors
-    preview_sheet(shards, tmp_path / "sheet.jpg", 2)
+    preview_sheet(*read(shards), tmp_path / "sheet.jpg", 2)
     assert convert(shards, tmp_path / "flat", "coco", None, None) == N
 
 
