@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-os.environ.setdefault("LP_NUM_THREADS", "1")
+os.environ.setdefault("LP_NUM_THREADS", "0")
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 os.environ.setdefault("PYGLET_HEADLESS", "true")
 
@@ -167,7 +167,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {row: [] for row in rows}
     for repeat in range(chosen.repeats):
         for row in rows:
-            os.environ["LP_NUM_THREADS"] = str(os.cpu_count()) if row == PLAIN_ON_ALL else "1"
+            os.environ["LP_NUM_THREADS"] = str(os.cpu_count()) if row == PLAIN_ON_ALL else "0"
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 pools = chosen.backgrounds, chosen.environments
                 measured = pool.submit(measure, row, str(ASSETS / chosen.object), *pools, chosen.images)

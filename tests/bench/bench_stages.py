@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ["LP_NUM_THREADS"] = "1"
+os.environ["LP_NUM_THREADS"] = "0"
 
 import moderngl
 import numpy as np
