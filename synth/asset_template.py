@@ -92,10 +92,11 @@ Licence: under which licence may it be used and passed on?
 """
 
 
-def write_template(path: Path, mesh: Path) -> None:
+def write_template(path: Path, mesh: Path) -> tuple[str, ...]:
     """Copies the mesh with the files read beside it into the new folder `path`, with a commented object.yaml.
 
-    Raises AssetError when `path` exists, or the mesh or such a file is missing or unreadable; nothing is left
+    Returns the names of textures and material files that the mesh asks for and that are not there.
+    Raises AssetError when `path` exists, or the mesh or such a file is unreadable or a link; nothing is left
     behind then.
     """
     if path.exists():
@@ -113,15 +114,16 @@ def write_template(path: Path, mesh: Path) -> None:
             shutil.copyfile(file, copy)
         write_text(staging / "object.yaml", fill_template(path.name, mesh, loaded.parts))
         write_text(staging / "SOURCE.md", SOURCE.format(name=path.name, mesh=mesh.name))
-        absent = load_object.__wrapped__(staging).absent_files
-        if absent:
-            raise AssetError(f"{mesh}: names {absent[0]!r}, which does not exist or is a link")
+        links = set(load_object.__wrapped__(staging).absent_files) - set(loaded.absent)
+        if links:
+            raise AssetError(f"{mesh}: names {min(links)!r}, which is a link")
         staging.chmod(0o755)
         staging.rename(path)
     except AssetError as error:
         raise AssetError(str(error).replace(str(staging), str(mesh.parent))) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    return tuple(dict.fromkeys(loaded.absent))
 
 
 def fill_template(name: str, mesh: Path, parts: tuple[Part, ...]) -> str:

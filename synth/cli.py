@@ -148,7 +148,10 @@ def asset_new(path: Path, mesh: Path) -> None:
     """Start an object folder from a mesh: a commented object.yaml to fill in."""
     from synth.asset_check import write_template
 
-    write_template(path, mesh)
+    for name in write_template(path, mesh):
+        console.print(
+            f"warning: {mesh} names {name!r}, which does not exist: drawn without it", highlight=False
+        )
     console.print(f"{path / 'object.yaml'}: name your keypoints there, then `meshmark asset check {path}`")
 
 

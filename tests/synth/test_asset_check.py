@@ -312,8 +312,7 @@ def test_template_never_overwrites(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        ("absent.png", "names 'absent.png', which does not exist"),
-        ("link.png", "names 'link.png', which does not exist or is a link"),
+        ("link.png", "names 'link.png', which is a link"),
         ("../secret.png", "'../secret.png' leaves the object's folder"),
         ("{}/paint.png", "paint.png' leaves the object's folder"),
     ],
@@ -330,6 +329,14 @@ def test_template_with_unusable_texture_names_the_mesh_and_leaves_nothing_behind
     assert str(caught.value).startswith(f"{mesh}: ")
     assert reason in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("file", "absent"), [("paint.png", "paint.png"), ("box.mtl", "box.mtl")])
+def test_template_says_what_the_mesh_lacks(tmp_path: Path, file: str, absent: str) -> None:
+    mesh = textured_obj(tmp_path / "download")
+    (mesh.parent / file).unlink()
+    assert write_template(tmp_path / "new", mesh) == (absent,)
+    assert any(absent in f.message and f.level == "warning" for f in check_object(tmp_path / "new"))
 
 
 def test_template_decodes_the_uris_of_a_gltf(tmp_path: Path) -> None:
