@@ -11,7 +11,7 @@ from synth.config import EXECUTORS, LAYOUTS, RENDERERS
 if TYPE_CHECKING:
     from synth.coco import Category
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False)
 
 
 @click.command()
@@ -149,9 +149,7 @@ def asset_new(path: Path, mesh: Path) -> None:
     from synth.asset_check import write_template
 
     for name in write_template(path, mesh):
-        console.print(
-            f"warning: {mesh} names {name!r}, which does not exist: drawn without it", highlight=False
-        )
+        console.print(f"warning: {mesh} names {name!r}, which does not exist: drawn without it")
     console.print(f"{path / 'object.yaml'}: name your keypoints there, then `meshmark asset check {path}`")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from synth.coco import read_json
@@ -60,7 +61,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
 
 
 def print_comparison(result: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"A {result['a']}, B {result['b']}: {result['n_images']} photos")
+    table = Table(title=escape(f"A {result['a']}, B {result['b']}: {result['n_images']} photos"))
     for column in ("", "A", "B", "B - A", "95 %", "p"):
         table.add_column(column, justify="left" if column == "" else "right")
     for label, row in result["headlines"].items():

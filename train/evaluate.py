@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from synth.coco import Category
@@ -140,7 +141,9 @@ def _drawn(sample: Sample, found: Found, categories: Sequence[Category]) -> Any:
 
 def print_table(result: dict[str, Any], console: Console) -> None:
     """The figures of eval.json: one table for the objects, one with a row per keypoint."""
-    whole = Table(title=f"{result['object']}: {result['n_images']} images, {result['n_objects']} objects")
+    whole = Table(
+        title=f"{escape(result['object'])}: {result['n_images']} images, {result['n_objects']} objects"
+    )
     for column in ("bbox AP", "bbox AP50", "keypoint AP", "keypoint AP50", "found"):
         whole.add_column(column, justify="right")
     ap = [result[kind][key] for kind in ("bbox", "keypoints") for key in ("ap", "ap50")]
@@ -159,7 +162,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     each.add_row("all", *_row(result), "", "")
     for name, row in result["per_keypoint"].items():
         biases = (percents(row["bias"][which]) for which in ("share", "picture_share"))
-        each.add_row(name, *_row(row), *biases)
+        each.add_row(escape(name), *_row(row), *biases)
     console.print(each)
     interval = result["confidence_95"]["pck"]["0.05"]
     if interval:
@@ -169,7 +172,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
 def _by_object(objects: dict[str, Any]) -> Table:
     """A column an object, so that names have room."""
     table = Table(
-        "", *(Column(name, justify="right", overflow="fold") for name in objects), title="by object"
+        "", *(Column(escape(name), justify="right", overflow="fold") for name in objects), title="by object"
     )
     values = [
         [

@@ -200,6 +200,14 @@ def test_the_table_of_objects_is_whole_at_80_columns(capsys: pytest.CaptureFixtu
     assert re.search(r"median px +│ +4\.000 │ +0\.000", shown)
 
 
+def test_names_in_brackets_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    truth, found = truth_and_answers()
+    both = [replace(BUG, name="bug[/old]"), replace(KITE, name="kite[red]")]
+    print_table({"object": "[/both]", **evaluate([truth], [found], both)}, Console(width=120))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("[/both]", "bug[/old] nose", "kite[red] top", "kite[red] ┃"))
+
+
 def test_detection_of_another_object_finds_nothing() -> None:
     truth, found = truth_and_answers()
     swapped = replace(found, labels=found.labels[::-1])
