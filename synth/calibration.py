@@ -53,14 +53,16 @@ def read_calibration(path: Path) -> Calibration:
     """The camera in a YAML file.
 
     Read are camera_matrix (3 x 3, OpenCV's pixels), distortion_coefficients, image_width, image_height and
-    either `fisheye: 1` or distortion_model (plumb_bob, rational_polynomial, equidistant, fisheye).
+    either `fisheye: 1`, `fisheye_model: 1` or distortion_model (plumb_bob, rational_polynomial, equidistant,
+    fisheye).
     Raises ConfigError naming file and field.
     """
     raw = read_yaml(path, ConfigError, _Loader)
     matrix = _numbers(raw, "camera_matrix", path)
     if len(matrix) != 9:
         raise ConfigError(f"{path}: camera_matrix: expected 9 numbers, got {matrix}")
-    fisheye = bool(raw.get("fisheye")) or str(raw.get("distortion_model", "")).lower() in FISHEYE_NAMES
+    named = str(raw.get("distortion_model", "")).lower() in FISHEYE_NAMES
+    fisheye = named or bool(raw.get("fisheye") or raw.get("fisheye_model"))
     try:
         return Calibration(
             width_px=_whole(raw, "image_width", path),

@@ -269,6 +269,7 @@ def _add_annotation(
         numbers = [x, y, w, h, area, fraction, *keypoints.tolist()]
         if not all(math.isfinite(c) for c in numbers):
             raise DataError(f"{place}: a number is not finite")
+        _check_outline(row.get("segmentation"), place)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -284,6 +285,20 @@ def _add_annotation(
             visible_fraction=fraction,
         )
     )
+
+
+def _check_outline(segmentation: Any, place: str) -> None:
+    """None, run lengths {"size", "counts"} or polygons [[x, y, …], …]. Raises DataError."""
+    if isinstance(segmentation, dict):
+        sound = {"size", "counts"} <= segmentation.keys()
+    else:
+        polygons = segmentation or []
+        sound = isinstance(polygons, list) and all(
+            isinstance(p, list) and len(p) % 2 == 0 and all(isinstance(c, int | float) for c in p)
+            for p in polygons
+        )
+    if not sound:
+        raise DataError(f"{place}: segmentation is neither run lengths nor polygons: {segmentation!r:.60}")
 
 
 def _short(value: float) -> float | int:

@@ -43,7 +43,7 @@ def eyes_on(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) -> Arr
     """(K, 3) where the camera stands for each keypoint; object frame, unscaled, joints at rest."""
     eye = apply(inverse(instance.T_world_from_object), camera.T_world_from_camera[:3, 3])
     eyes = np.tile(eye / np.array(instance.scale), (len(asset.schema), 1))
-    for joint in asset.joints:
+    for joint in reversed(asset.joints):
         own = list(joint.keypoints)
         back = inverse(joint_transform(asset, joint.name, instance.joints[joint.name]))
         eyes[own] = apply(back, eyes[own])

@@ -75,6 +75,7 @@ def label_keypoints(
     """
     uv, depth = project(camera, object_points(asset, instance, camera))
     tolerance = DEPTH_TOLERANCE * asset.diameter_m + 1.5 * asset.keypoint_depth_m[instance.mesh]
+    tolerance *= max(instance.scale)
     facing = faces_camera(asset, instance, camera)
     labelled = np.zeros((len(uv), 3))
     for k, ((x, y), z) in enumerate(zip(uv, depth, strict=True)):

@@ -121,16 +121,20 @@ def one_line(error: BaseException) -> str:
 
 
 def ignored(path: Path) -> list[str]:
-    """What a glTF file asks for and is not drawn: see-through materials, extensions."""
+    """What a glTF file asks for and is not drawn: see-through materials, extensions, texture places."""
     if path.suffix.lower() not in (".glb", ".gltf"):
         return []
     header = _gltf_header(path)
     used = [name for name in header.get("extensionsUsed", []) if name not in DRAWN_EXTENSIONS]
-    return [f"{name}: drawn without it" for name in used] + [
-        f"alphaMode {material['alphaMode']} of material {material.get('name', n)}: drawn opaque"
-        for n, material in enumerate(header.get("materials", []))
-        if material.get("alphaMode", "OPAQUE") != "OPAQUE"
-    ]
+    found = [f"{name}: drawn without it" for name in used]
+    for n, material in enumerate(header.get("materials", [])):
+        name = material.get("name", n)
+        if material.get("alphaMode", "OPAQUE") != "OPAQUE":
+            found.append(f"alphaMode {material['alphaMode']} of material {name}: drawn opaque")
+        textures = [*material.values(), *material.get("pbrMetallicRoughness", {}).values()]
+        if any(isinstance(texture, dict) and texture.get("texCoord", 0) for texture in textures):
+            found.append(f"texCoord of material {name}: drawn with the mesh's first texture coordinates")
+    return found
 
 
 def _gltf_header(path: Path) -> Any:

@@ -8,13 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 import trimesh
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
-from trimesh.visual import TextureVisuals
+from trimesh.visual import ColorVisuals, TextureVisuals
 
 from synth.errors import AssetError
+from synth.formats.images import rgb_image
 from synth.geometry import rotation_between, unit
 from synth.mesh_files import MAX_FACES, one_line, read_scene
 from synth.types import Array, Part
@@ -29,6 +31,8 @@ SAMPLES, OUTLINE_PX, OPEN, CELLS, PIECE_CORNERS = 20_000, 32, 0.8, 8, 32
 outlines, its shape is open and cut into cells, so many along its longest side."""
 MAX_CORNERS = 1024
 """Of a convex hull: a finely meshed ball has as many as vertices."""
+TURNED = -0.1
+"""A face whose normal has less than this in common with the file's normals at its corners is turned over."""
 WELD = 1e-6
 """Vertices nearer than this share of the mesh's size may be one."""
 SIZES_M = (1e-12, 1e12)
@@ -105,7 +109,9 @@ def _placed_meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
 
 
 def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Without vertices that no face uses, closed surfaces outside out, normals of no length replaced."""
+    """Without vertices that no face uses, faces turned to the side of the file's normals, closed surfaces
+    outside out, normals of no length replaced. Without normals in the file vertices at one place become one,
+    but for those of different colours; faces with colours of their own share none."""
     used = np.zeros(len(mesh.vertices), bool)
     used[mesh.faces] = True
     if not used.all():
@@ -113,32 +119,57 @@ def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     given = mesh._cache.cache.get("vertex_normals")
     if given is not None and not (np.linalg.norm(given, axis=1) > 1e-6).all():
         mesh._cache.delete("vertex_normals")
-    if "vertex_normals" not in mesh._cache:
+    if "vertex_normals" in mesh._cache:
+        normals = mesh.vertex_normals.copy()
+        turned = (mesh.face_normals * normals[mesh.faces].mean(1)).sum(1) < TURNED
+        if turned.any():
+            mesh.faces = np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces)
+            mesh.vertex_normals = normals  # type: ignore[method-assign]
+    elif isinstance(mesh.visual, ColorVisuals) and mesh.visual.kind == "face":
+        colors = np.repeat(mesh.visual.face_colors, 3, axis=0)
+        mesh.unmerge_vertices()
+        mesh.visual = ColorVisuals(mesh, vertex_colors=colors)
+    elif not _colors_meet(mesh):
         mesh.merge_vertices()  # else no STL is watertight
     if mesh.is_watertight and mesh.volume < 0:
         mesh.invert()
     return mesh
 
 
-def is_closed(vertices: Array, faces: np.ndarray) -> bool:
-    """Whether the surface is closed and outside out, so that its back never shows: every edge is run along
-    once in either direction, and each piece encloses a volume. Vertices at one place count as one."""
+def _colors_meet(mesh: trimesh.Trimesh) -> bool:
+    """Whether vertices at one place have different colours."""
+    if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
+        return False
+    _, place = trimesh.grouping.unique_rows(mesh.vertices)
+    first = np.unique(place, return_index=True)[1]
+    colors = mesh.visual.vertex_colors
+    return bool((colors != colors[first][place]).any())
+
+
+def closed_faces(vertices: Array, faces: np.ndarray) -> NDArray[np.bool_]:
+    """(F,) whether the piece of surface that each face belongs to is closed and outside out, so that its back
+    never shows: every edge is run along once in either direction, and it encloses a volume. Vertices at one
+    place count as one; faces of no area are closed where any other is."""
+    closed = np.zeros(len(faces), np.bool_)
     span = np.ptp(vertices, axis=0).max()
     if span == 0:
-        return False
+        return closed
     _, same = trimesh.grouping.unique_rows(vertices / (span * WELD), digits=0)
     corners = same[faces]
-    corners = corners[(corners != np.roll(corners, 1, axis=1)).all(axis=1)]
+    real = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
+    corners = corners[real]
     start, end = corners.ravel().astype(np.int64), np.roll(corners, -1, axis=1).ravel()
     n = int(same.max()) + 1
-    there = np.sort(start * n + end)
-    if not len(there) or (np.diff(there) == 0).any() or (there != np.sort(end * n + start)).any():
-        return False
-    _, piece = connected_components(coo_array((np.ones(len(start), bool), (start, end)), shape=(n, n)))
+    pieces, piece = connected_components(coo_array((np.ones(len(start), bool), (start, end)), shape=(n, n)))
+    runs, which, times = np.unique(start * n + end, return_inverse=True, return_counts=True)
+    open_edges = (times[which] > 1) | ~np.isin(end * n + start, runs)
     places = (vertices - vertices.mean(0))[np.unique(same, return_index=True)[1]]
     a, b, c = np.moveaxis(places[corners], 1, 0)
-    volumes = np.bincount(piece[corners[:, 0]], np.einsum("ij,ij->i", a, np.cross(b, c)))
-    return bool((volumes[np.unique(piece[corners[:, 0]])] > 0).all())
+    volumes = np.bincount(piece[corners[:, 0]], np.einsum("ij,ij->i", a, np.cross(b, c)), minlength=pieces)
+    volumes[piece[start[open_edges]]] = 0
+    closed[real] = volumes[piece[corners[:, 0]]] > 0
+    closed[~real] = closed.any()
+    return closed
 
 
 def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
@@ -150,11 +181,12 @@ def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
 
 def normals_at(parts: tuple[Part, ...], points: Array, reach_m: float) -> tuple[Array, ...]:
     """For each of points (K, 3) the outward normals (N, 3) of the faces within `reach_m`, N = 0 where there
-    are none or one is of a part that is seen from both sides."""
+    are none or one is seen from both sides: neither its part nor all parts together are closed there."""
     vertices, faces = merged(parts)
     triangles = vertices[faces]
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     closed = np.concatenate([np.full(len(part.faces), part.closed) for part in parts])
+    closed |= closed_faces(vertices, faces)
     found = []
     for point in points:
         near = _distances(triangles, point) < reach_m
@@ -302,7 +334,7 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
         vertex_colors=vertex_colors,
         normal_texture=bumps,
         surface_texture=surface,
-        closed=is_closed(vertices, faces),
+        closed=bool(closed_faces(vertices, faces).all()),
     )
 
 
@@ -323,6 +355,6 @@ def _vertex_colors(mesh: trimesh.Trimesh, linear: bool) -> np.ndarray | None:
 
 
 def _texture_array(image: Image.Image) -> np.ndarray:
-    image = image.convert("RGB")
+    image = rgb_image(image)
     image.thumbnail((MAX_TEXTURE_PX, MAX_TEXTURE_PX))
     return np.asarray(image, dtype=np.uint8)

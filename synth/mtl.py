@@ -16,6 +16,8 @@ from trimesh.resolvers import Resolver
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
+from synth.formats.images import rgb_image
+
 NORMAL_MAPS = ("norm", "map_bump", "bump")
 OPTIONS = {
     "blendu": 1,
@@ -89,15 +91,14 @@ def physical(material: Any, files: Resolver) -> Any:
         pbr.metallicRoughnessTexture = _packed(roughness, metallic)
     if roughness or rough is not None:
         pbr.roughnessFactor = 1.0 if rough is None else rough
-    if metallic or metal is not None:
-        pbr.metallicFactor = 1.0 if metal is None else metal
+    pbr.metallicFactor = metal if metal is not None else 1.0 if metallic else 0.0
     return pbr
 
 
 def _image(words: Words, key: str, files: Resolver) -> Image.Image | None:
     name = " ".join(words.get(key, []))
     try:
-        return Image.open(io.BytesIO(files.get(name))).convert("RGB") if name else None
+        return rgb_image(Image.open(io.BytesIO(files.get(name)))) if name else None
     except FileNotFoundError:
         return None
 

@@ -184,16 +184,23 @@ def in_view(asset: ObjectAsset, camera: Camera, instance: ObjectInstance, cut: b
 
 
 def middle_height(asset: ObjectAsset) -> float:
-    """Of the first shape variant above the ground, upright or in its likeliest pose; 0 for free objects."""
-    placement = asset.placement
-    if placement.mode == "free":
+    """Of what the first shape variant shows above the ground in its usual pose; 0 for free objects."""
+    if asset.placement.mode == "free":
         return 0.0
-    up = np.array(placement.up)
+    return max(0.0, float(usual_hull(asset)[:, 2].max() / 2))
+
+
+def usual_hull(asset: ObjectAsset) -> Array:
+    """(H, 3) corners of the first shape variant's hull over the world's origin, upright or in its likeliest
+    pose, on the plane."""
+    placement, up = asset.placement, np.array([0.0, 0.0, 1.0])
     if placement.mode == "resting":
-        up = max(asset.stable_poses[0], key=lambda pose: pose[1])[0][2]
-    heights = asset.hulls[0] @ up
-    ground = heights.min() if placement.plane_at_m is None else placement.plane_at_m
-    return float((heights.max() + heights.min()) / 2 - ground)
+        R = max(asset.stable_poses[0], key=lambda pose: pose[1])[0]
+    else:
+        R = rotation_between(np.array(placement.up), up)
+    corners = asset.hulls[0] @ R.T
+    at = corners[:, 2].min() if placement.plane_at_m is None else placement.plane_at_m
+    return np.asarray(corners - np.append(middle(corners)[:2], at))
 
 
 def standing(asset: ObjectAsset, mesh: int, scale: tuple[float, float, float], rng: Rng) -> Array:
@@ -247,7 +254,8 @@ def _place_free(
         return None
     for other in others:
         apart = middle(hull_world(asset, instance)) - middle(hull_world(asset, other.instance))
-        if np.linalg.norm(apart) < asset.diameter_m or _overlap(box, other.room) > MAX_BOX_OVERLAP:
+        room = asset.diameter_m * (max(scale) + max(other.instance.scale)) / 2
+        if np.linalg.norm(apart) < room or _overlap(box, other.room) > MAX_BOX_OVERLAP:
             return None
     return _Placed(instance, box)
 

@@ -24,10 +24,11 @@ from synth.geometry import (
     rays,
     rigid,
 )
-from synth.instance import Library, hull_world
+from synth.instance import Library, hull_world, outline
 from synth.mesh_pool import MeshPool
 from synth.piling import pile_objects
 from synth.placement import (
+    FILL,
     convex_overlap,
     footprint,
     ground_points,
@@ -35,6 +36,7 @@ from synth.placement import (
     middle_height,
     sample_count,
     sample_objects,
+    usual_hull,
 )
 from synth.types import (
     Array,
@@ -61,6 +63,8 @@ PHOTO_LUMINANCE = 0.2
 """Mean linear light of a photo as bright as most."""
 EYE_ROOM = 1.2
 """Distractors are at least this many of their half diagonals from the camera."""
+TURNS = 4
+"""About the vertical within a half turn: so often an object is looked at to see how large it may look."""
 STEPS = 1.25, 0.8, 1.6, 0.6, 2.0
 """Where no object finds a place, the camera goes so many times as far away, one after another."""
 Rng = np.random.Generator
@@ -148,15 +152,35 @@ def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng
     if elevation > math.radians(89):
         roll = rng.uniform(-math.pi, math.pi)
     T = look_at(eye, target, roll)
-    if c.calibration:
-        return calibrated_camera(c.calibration, longer, T)
-    return Camera(c.width_px, c.height_px, intrinsics(c.width_px, c.height_px, focal), T)
+    camera = (
+        calibrated_camera(c.calibration, longer, T)
+        if c.calibration
+        else Camera(c.width_px, c.height_px, intrinsics(c.width_px, c.height_px, focal), T)
+    )
+    return camera if asset.placement.mode == "free" else at_size(camera, asset, target, size)
 
 
-def farther(camera: Camera, factor: float) -> Camera:
-    """The camera so many times as far from the world's origin."""
+def at_size(camera: Camera, asset: ObjectAsset, target: Array, size: float) -> Camera:
+    """The camera so far from `target` (3,) that an object there has `size` where it looks largest, turned
+    about the vertical, or less where the image would cut it."""
+    corners = usual_hull(asset)
+    turned = [corners @ axis_angle((0.0, 0.0, 1.0), n * math.pi / TURNS).T for n in range(TURNS)]
+    image = np.array([camera.width_px, camera.height_px])
+    for _ in range(2):
+        boxes = [outline(camera, points) for points in turned]
+        if any(box is None for box in boxes):
+            return camera
+        extent = np.max([box[2:] - box[:2] for box in boxes if box is not None], axis=0)
+        factor = max(extent.max() / (size * image.max()), *extent / (FILL * image))
+        camera = farther(camera, float(factor), target)
+    return camera
+
+
+def farther(camera: Camera, factor: float, target: Array | None = None) -> Camera:
+    """The camera so many times as far from `target` (3,), by default the world's origin."""
     T = camera.T_world_from_camera.copy()
-    T[:3, 3] *= factor
+    origin = np.zeros(3) if target is None else target
+    T[:3, 3] = origin + factor * (T[:3, 3] - origin)
     return replace(camera, T_world_from_camera=T)
 
 

@@ -43,7 +43,7 @@ class Part:
     uv: (V, 2), (0, 0) = bottom-left of the texture, or None. texture: (h, w, 3) uint8 sRGB or None.
     base_color: linear RGB factor in [0, 1], multiplied with the texture. vertex_colors: (V, 3) uint8 sRGB.
     normal_texture: (h, w, 3) uint8 in tangent space, +Y up. surface_texture: (h, w, 3) uint8, G times
-    roughness, B times metallic (glTF 2.0). closed: its back never shows, see synth.meshes.is_closed.
+    roughness, B times metallic (glTF 2.0). closed: its back never shows, see synth.meshes.closed_faces.
     """
 
     name: str

@@ -19,11 +19,12 @@ from typing import Any
 import safetensors
 import torch
 import torchvision
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synth.coco import Category, category_from_json, category_to_json, read_json
-from synth.errors import DataError
+from synth.errors import DataError, EnvironmentProblem
 from synth.types import Array
 from train.config import TrainConfig, parse_config
 from train.datasets import annotation_files
@@ -98,9 +99,14 @@ def write_snapshot(
     recover(folder)
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    save_file(_plain(model), new / MODEL)
+    try:
+        save_file(_plain(model), new / MODEL)
+        if optimizer is not None:
+            save_file(_plain(optimizer), new / OPTIM)
+    except SafetensorError as error:
+        shutil.rmtree(new)
+        raise EnvironmentProblem(f"{folder}: cannot be written: {error}") from error
     if optimizer is not None:
-        save_file(_plain(optimizer), new / OPTIM)
         (new / STATE).write_text(json.dumps(state), encoding="utf-8")
     (new / META).write_text(json.dumps(_meta_to_json(meta), indent=1), encoding="utf-8")
     if folder.exists():

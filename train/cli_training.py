@@ -1,6 +1,7 @@
 """The commands that train detectors and measure them. torch is imported late."""
 
 import math
+import os
 from pathlib import Path
 
 import click
@@ -107,8 +108,9 @@ def train_command(
     from train.engine import train
 
     result = train(recipe, data, meta, out, device, resume, sources.init)
-    click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
-    click.echo(f"curves: {out / 'curves.png'}")
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
+        click.echo(f"curves: {out / 'curves.png'}")
 
 
 def shares(text: str | None) -> float | tuple[float, ...] | None:

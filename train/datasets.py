@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from synth.coco import Category, KeypointDataset, read_coco, read_json
 from synth.errors import DataError
-from synth.formats.images import beside, find_image, upright_size
+from synth.formats.images import beside, find_image, rgb_image, upright, upright_size
 from synth.formats.shapes import SCHEMA
 from synth.formats.shapes import read as read_shapes
 from synth.shards import is_file, open_file
 from synth.types import NOT_LABELLED, VISIBLE, Array
 
+COCO_NAMES = "annotations.json", "person_keypoints_default.json"
+"""Of a folder's COCO file: ours, and that of CVAT and of label-helper."""
 END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
@@ -74,8 +76,8 @@ def read_samples(path: Path, *categories: Category) -> tuple[Sample, ...]:
 
 def _coco_in(folder: Path) -> Path | None:
     """The folder's COCO file."""
-    if (folder / "annotations.json").is_file():
-        return folder / "annotations.json"
+    if named := _usual_name(folder):
+        return named
     files = annotation_files(folder)
     if len(files) != 1:
         return None
@@ -83,12 +85,16 @@ def _coco_in(folder: Path) -> Path | None:
     return files[0] if isinstance(raw, dict) and "images" in raw else None
 
 
+def _usual_name(folder: Path) -> Path | None:
+    return next((folder / name for name in COCO_NAMES if (folder / name).is_file()), None)
+
+
 def annotation_files(path: Path) -> list[Path]:
     """The files `read_samples(path)` takes its labels from."""
     if path.is_file():
         return [path]
-    if (path / "annotations.json").is_file():
-        return [path / "annotations.json"]
+    if named := _usual_name(path):
+        return [named]
     folder = path / "annotations" if (path / "annotations").is_dir() else path
     return sorted(folder.glob("*.json"))
 
@@ -97,11 +103,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) RGB, upright. Raises DataError if the file is missing, truncated or no image."""
     try:
         with open_file(path) as file, Image.open(file) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            if image.mode.startswith("I"):  # 16 bits of grey, which PIL would cut off at 255
-                grey = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+            return np.array(rgb_image(upright(image)))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not readable as an image: {error}") from error
 

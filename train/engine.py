@@ -14,7 +14,7 @@ import logging
 import math
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,6 +125,15 @@ def lr_factor(progress: float, warmup_share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
 
 
+def reported(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches; an error of a loader process as it was, without the traceback that torch puts before it."""
+    try:
+        yield from batches
+    except UserError as error:
+        name = f"{type(error).__module__}.{type(error).__qualname__}: "
+        raise type(error)(str(error).rsplit(name, 1)[-1].strip()) from None
+
+
 def run_progress(schedule: ScheduleConfig, step: int, seconds: float) -> float:
     """Share of the run that is over, by steps or by time, whichever is further."""
     by_steps = step / schedule.max_steps
@@ -217,7 +226,8 @@ class Run:
         finally:
             if writer is not None:
                 writer.close()
-        return TrainResult(self.out / "best", self.out / "last", self.progress.step, self.progress.best_score)
+        best = self.processes.from_leader(self.progress.best_score)
+        return TrainResult(self.out / "best", self.out / "last", self.progress.step, best)
 
     def _batches(self) -> Iterator[Batch]:
         """This process's batches up to the run's end; the workers that load them live as long."""
@@ -238,7 +248,7 @@ class Run:
         images = TrainingImages(
             self.data.synthetic, self.data.real, self.meta.categories, data, config.model.long_side_px
         )
-        return iter(
+        return reported(
             DataLoader(
                 images,
                 batch_sampler=sampler,

@@ -33,14 +33,14 @@ class FilmSize:
 
 
 def find_inputs(given: Sequence[str]) -> tuple[list[Path], list[Film]]:
-    """Image files and films of what a user named; a number is a camera.
+    """Image files and films of what a user named; a number that names none is a camera.
 
     Folders give the images and videos in them, sorted. Raises DataError for what matches nothing.
     """
     photos: list[Path] = []
     films: list[Film] = []
     for text in given:
-        if text.isdecimal():
+        if text.isdecimal() and not Path(text).exists():
             films.append(Film(f"camera{text}", int(text)))
             continue
         path = Path(text)

@@ -71,7 +71,11 @@ def label_helper(
     failed: dict[str, str] = {}
     for photo in track(photos, len(photos), "predict"):
         try:
+            photo.name.encode()
             rgb = read_image(photo)
+        except UnicodeEncodeError:
+            failed[str(photo)] = f"{str(photo)!a}: its name is no UTF-8, which labels need; rename it"
+            continue
         except DataError as error:
             failed[str(photo)] = str(error)
             continue

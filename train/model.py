@@ -6,6 +6,7 @@ Images come in at the network's own size (transforms.fit_size); boxes and keypoi
 import logging
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -24,6 +25,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
+from torchvision.ops.poolers import initLevelMapper
 
 from train.config import ModelConfig
 from train.weights import State, load_by_order, vendor_state
@@ -344,9 +346,18 @@ def _in_single_precision(_: nn.Module, __: Any, levels: tuple[list[Tensor], ...]
     return tuple([level.float() for level in kind] for kind in levels)
 
 
+def _pool(strides: Sequence[int], output_size: int, canonical_px: int = 224) -> MultiScaleRoIAlign:
+    """Cuts regions from the maps of those strides. torchvision would guess these from the first picture,
+    wrongly from a flat one, and keep them."""
+    pool = MultiScaleRoIAlign([str(s) for s in strides], output_size, 2, canonical_scale=canonical_px)
+    pool.scales = [1 / stride for stride in strides]
+    finest, coarsest = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
+    pool.map_levels = initLevelMapper(finest, coarsest, canonical_scale=canonical_px)
+    return pool
+
+
 def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> KeypointDetector:
     backbone = PyramidBackbone(config)
-    levels = [str(stride) for stride in config.strides]
     channels = config.keypoint_head_channels
     lite = config.backbone == "tf_efficientnet_lite0"
     model = KeypointDetector(
@@ -359,7 +370,7 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         rpn_post_nms_top_n_train=config.rpn_post_nms,
         rpn_post_nms_top_n_test=config.rpn_post_nms,
         rpn_batch_size_per_image=config.rpn_regions,
-        box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+        box_roi_pool=_pool(config.strides, output_size=7),
         box_head=TwoMLPHead(config.fpn_channels * 49, config.box_head_channels),
         box_predictor=FastRCNNPredictor(config.box_head_channels, num_classes),
         box_score_thresh=config.score_threshold,
@@ -367,12 +378,7 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         box_detections_per_img=config.detections,
         box_batch_size_per_image=config.regions,
         box_positive_fraction=config.positive_share,
-        keypoint_roi_pool=MultiScaleRoIAlign(
-            levels,
-            output_size=config.keypoint_cells,
-            sampling_ratio=2,
-            canonical_scale=config.keypoint_canonical_px,
-        ),
+        keypoint_roi_pool=_pool(config.strides, config.keypoint_cells, config.keypoint_canonical_px),
         keypoint_head=KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers),
         keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
     )

@@ -1,6 +1,6 @@
 """A detector from an exported ONNX file, with numpy and onnxruntime alone. This file may be copied.
 
-detector = OnnxDetector.load("part.onnx")
+detector = OnnxDetector.load("part.onnx", score=0.5)
 for found in detector(rgb):  # (H, W, 3) uint8, RGB
     print(found.name, found.score, found.box_xyxy, found.keypoints, found.keypoint_scores)
 """

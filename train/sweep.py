@@ -103,7 +103,7 @@ def sweep(
     rendered = read_samples(sources.synthetic, category)
     photos = read_samples(sources.photos, category)
     test = read_samples(sources.test, category)
-    if not any(len(sample.boxes) for sample in test):
+    if not any((sample.keypoints[~sample.iscrowd][..., 2] > 0).any() for sample in test):
         raise DataError(f"{sources.test}: no {category.name} is labelled in these photos")
     shared = {p.image_path.resolve() for p in photos} & {p.image_path.resolve() for p in test}
     if shared:

@@ -74,7 +74,7 @@ def outline(box: Array, segmentation: Any, width: int, height: int) -> Array:
         points = _mask_outline(segmentation, width, height)
         if len(points):
             return points
-    elif isinstance(segmentation, list) and segmentation:
+    elif isinstance(segmentation, list) and any(segmentation):
         return np.concatenate([np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in segmentation])
     angle = np.linspace(0, 2 * np.pi, ELLIPSE_POINTS, endpoint=False)
     unit = np.stack((np.cos(angle), np.sin(angle)), axis=1)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from synth.coco import ImageLabels
@@ -15,6 +16,15 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Of images that label files find by their stem, in small or capital letters; of two with one stem that is
 taken whose suffix comes first."""
 EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def place(source: Path, target: Path) -> tuple[int, int]:
@@ -57,11 +67,24 @@ def image_size(path: Path) -> tuple[int, int]:
         raise DataError(f"{path}: not readable as an image: {error}") from error
 
 
+def rgb_image(image: Image.Image) -> Image.Image:
+    """With three channels of 8 bits; of 16 bits of grey, which PIL would cut off at 255, the upper 8."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height as viewers and labelling tools show it: turned by its EXIF orientation."""
     width, height = image.size
     turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The pixels so turned. PIL's own would also write the tags anew, and fail on odd ones."""
+    how = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
+    return image if how is None else image.transpose(how)
 
 
 def flat_names(images: tuple[ImageLabels, ...]) -> list[str]:

@@ -97,7 +97,7 @@ def as_coco(raw: Any, file: Path, categories: Any, keypoints: Sequence[str] | No
     """The content of one such file as COCO's, its numbers unchecked. categories: of schema.json, the first is
     that of what names none; None: one with those keypoints, or with as many as there are. Raises DataError if
     it has another shape."""
-    names = [file.stem + suffix for suffix in SUFFIXES]
+    names = [file.stem + written for suffix in SUFFIXES for written in (suffix, suffix.upper())]
     name = next((name for name in names if find_image(file, name)), names[0])
     annotations: list[dict[str, Any]] = []
     try:

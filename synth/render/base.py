@@ -148,7 +148,10 @@ def reach(scene: SceneSpec) -> float:
 
 def shadow_region(scene: SceneSpec, library: Library) -> tuple[Array, float]:
     """Centre (3,) and radius of a sphere around everything that casts a shadow, and some room beside it."""
-    spheres = [(middle(hull_world(library[o.asset], o)), library[o.asset].diameter_m) for o in scene.objects]
+    spheres = [
+        (middle(hull_world(library[o.asset], o)), library[o.asset].diameter_m * max(1.0, *o.scale))
+        for o in scene.objects
+    ]
     spheres += [
         (d.T_world_from_object[:3, 3], float(np.linalg.norm(d.size_m)) / 2) for d in scene.distractors
     ]

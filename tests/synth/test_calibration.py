@@ -41,10 +41,10 @@ def test_images_are_as_the_calibrated_camera_takes_them(tmp_path: Path, box_libr
     assert camera.distortion.coefficients == pytest.approx(tuple(LENS[0]))
 
 
-def test_a_fisheye_file_keeps_its_model(tmp_path: Path) -> None:
-    written_by_opencv(
-        tmp_path / "camera.yaml", fisheye=1, distortion_coefficients=np.array([-0.01, 0.02, 0.0, 0.001])
-    )
+@pytest.mark.parametrize("key", ["fisheye", "fisheye_model"])
+def test_a_fisheye_file_keeps_its_model(tmp_path: Path, key: str) -> None:
+    lens = np.array([-0.01, 0.02, 0.0, 0.001])
+    written_by_opencv(tmp_path / "camera.yaml", **{key: 1}, distortion_coefficients=lens)
     calibration = load_config(config_with(tmp_path)).camera.calibration
     assert calibration is not None
     assert calibration.model == "fisheye"

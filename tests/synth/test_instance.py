@@ -66,6 +66,21 @@ def test_pose_joint_and_scale_carry_the_ring_along(can: ObjectAsset) -> None:
     np.testing.assert_allclose(object_points(can, turned, scene.camera)[0], nearest, atol=4e-5)
 
 
+def test_joints_that_carry_one_another_move_the_ring_and_the_eye_alike(can: ObjectAsset) -> None:
+    screw = can.joints[0]
+    waist = replace(screw, name="waist", axis=(0.0, 1.0, 0.0), origin_m=(0.02, 0.0, 0.03))
+    arm = replace(can, joints=(screw, waist))
+    for angles in ({"screw": 0.4, "waist": 1.1}, {"screw": 1.5, "waist": -0.8}):
+        scene = view(can, 1)
+        bent = replace(scene.objects[0], joints=angles)
+        circle = apply(joint_transform(arm, "screw", angles["screw"]), CIRCLE)
+        circle = apply(joint_transform(arm, "waist", angles["waist"]), circle)
+        circle = apply(bent.T_world_from_object, circle)
+        eye = scene.camera.T_world_from_camera[:3, 3]
+        nearest = circle[np.linalg.norm(circle - eye, axis=1).argmin()]
+        np.testing.assert_allclose(object_points(arm, bent, scene.camera)[0], nearest, atol=4e-5)
+
+
 def test_ring_labels_lie_on_the_surface_that_is_rendered(can: ObjectAsset) -> None:
     library = Library((can,))
     renderer = open_renderer(library)

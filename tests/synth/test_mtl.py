@@ -90,6 +90,11 @@ def test_maps_become_those_of_metallic_roughness(tmp_path: Path) -> None:
     assert part.base_color == pytest.approx((0.5, 0.25, 1.0), abs=0.01)
 
 
+def test_a_roughness_map_alone_makes_no_metal(tmp_path: Path) -> None:
+    (part,) = loaded(square(tmp_path, "map_Pr rough.png", rough=(90, 90, 90))).parts
+    assert (part.roughness, part.metallic) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize("line", ["map_Bump -bm 1.0 up.png", "bump -clamp on up.png", "norm up.png"])
 def test_directions_in_a_bump_map_are_read_and_heights_are_not(tmp_path: Path, line: str) -> None:
     (part,) = loaded(square(tmp_path / "directions", line, up=UP)).parts

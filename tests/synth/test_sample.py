@@ -87,6 +87,30 @@ def made(folder: Path, mesh: trimesh.Trimesh | trimesh.Scene, more: str) -> Libr
     return Library((load_object(str(folder)),))
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.15, 0.6), (0.4, 0.6)])
+def test_a_ball_looks_as_large_as_it_should(tmp_path: Path, low: float, high: float) -> None:
+    library = made(tmp_path, trimesh.creation.icosphere(2, 0.05), f"apparent_size: [{low}, {high}]\n")
+    config = SynthConfig.model_validate({"objects": {"negatives": 0.0}, "camera": {"distorted": 0.0}})
+    sizes = []
+    for index in range(2 * SCENES):
+        scene = sample_scene(config, library, 0, index)
+        box = outline(scene.camera, hull_world(library.objects[0], scene.objects[0]))
+        assert box is not None
+        sizes.append((box[2:] - box[:2]).max() / scene.camera.width_px)
+    assert np.quantile(sizes, [0.05, 0.5, 0.95]) == pytest.approx(
+        [low * (high / low) ** share for share in (0.05, 0.5, 0.95)], rel=0.2
+    )
+
+
+def test_no_camera_stands_under_the_water(tmp_path: Path) -> None:
+    placement = "placement: {mode: upright, plane_at: 0.6, elevation_deg: [2, 20]}\n"
+    library = made(tmp_path, trimesh.creation.box((0.6, 0.6, 2.0)), placement)
+    config = SynthConfig.model_validate({"objects": {"negatives": 0.0}})
+    scenes = [sample_scene(config, library, 0, index) for index in range(SCENES)]
+    assert all(scene.camera.T_world_from_camera[2, 3] > 0 for scene in scenes)
+    assert sum(not scene.objects for scene in scenes) < 0.1 * SCENES
+
+
 def test_few_tall_objects_are_cut_and_all_images_show_one(tmp_path: Path) -> None:
     pole = trimesh.creation.box((0.3, 0.3, 2.0))
     upright = "placement: {mode: upright, elevation_deg: [10, 40]}\napparent_size: [0.3, 0.9]\n"

@@ -216,6 +216,7 @@ def test_one_json_an_image_is_read_with_and_without_names(tmp_path: Path) -> Non
         '{"bboxes": [[5, 20, 35, 54]], "keypoints": [[[8, 25, 1], [30, 30, 0]]]}'
     )
     assert validate_dataset(folder, SCHEMA).n_trainable == 3
+    (folder / "images/1.jpg").rename(folder / "images/1.JPG")
     (folder / "images/2.jpg").rename(folder / "images/2.png")
     assert not validate_dataset(folder, SCHEMA).has_errors
 

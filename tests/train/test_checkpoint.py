@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from scipy.special import expit, logit
 
 from synth.coco import Category
-from synth.errors import DataError
+from synth.errors import DataError, EnvironmentProblem
 from synth.types import Array, KeypointSchema
 from train import checkpoint
 from train.checkpoint import (
@@ -174,6 +175,19 @@ def test_failed_write_leaves_the_old_snapshot(snapshot: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="No space"):
         write_snapshot(snapshot, before, {"a": torch.zeros(1)})
     assert read_meta(snapshot) == before
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_meta(snapshot)
+
+    def full_disk(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    with pytest.raises(EnvironmentProblem, match=r"best: cannot be written: .*No space"):
+        write_snapshot(snapshot, before, {"a": torch.zeros(1)})
+    assert read_meta(snapshot) == before
+    assert [p.name for p in snapshot.parent.iterdir() if p.name.startswith(".")] == []
 
 
 def test_swap_cut_off_between_its_renames_is_finished(snapshot: Path) -> None:

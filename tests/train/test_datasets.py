@@ -1,5 +1,6 @@
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from synth.coco import Category
 from synth.convert import convert
@@ -15,6 +16,7 @@ from synth.errors import DataError
 from synth.shards import END, pack
 from synth.types import KeypointSchema
 from train.datasets import hold_out, read_image, read_samples
+from train.transforms import objects_of
 
 Maker = Callable[..., Path]
 
@@ -214,6 +216,42 @@ def test_exif_orientation_is_applied_to_size_and_pixels(tmp_path: Path, category
     assert upright.shape == (100, 60, 3)
     assert upright[10, 50].min() > 200
     assert upright[10, 10].max() < 50
+
+
+@pytest.mark.parametrize("tag", [0x011A, 0x0128, 0x0100])
+def test_a_turned_photo_with_odd_tags_is_read(tmp_path: Path, tag: int) -> None:
+    """The tag is a number by the standard, and here a word."""
+    turned, word = struct.pack("<HHII", 0x0112, 3, 1, 6), struct.pack("<HHI4s", tag, 2, 4, b"abc")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + b"".join(sorted([turned, word])) + bytes(4)
+    Image.new("RGB", (100, 60)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (100, 60, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_as_pil_shows_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 10, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert (read_image(tmp_path / "a.png") == expected).all()
+
+
+@pytest.mark.parametrize("outline", [[], [[]], [[1, 2, 3, 4, 5, 6]], None])
+def test_an_empty_outline_is_none(coco_folder: Maker, category: Category, outline: Any) -> None:
+    folder = coco_folder(n=1)
+    edit(folder / "annotations.json", lambda raw: raw["annotations"][0].update(segmentation=outline))
+    (sample,) = read_samples(folder, category)
+    assert len(objects_of(sample).outlines[0]) >= 3
+
+
+@pytest.mark.parametrize("outline", [[[1, 2, 3]], {"counts": "abc"}, [7], "x", [["a", "b"]]])
+def test_a_malformed_outline_is_named(coco_folder: Maker, category: Category, outline: Any) -> None:
+    folder = coco_folder(n=1)
+    edit(folder / "annotations.json", lambda raw: raw["annotations"][0].update(segmentation=outline))
+    with pytest.raises(DataError, match="annotation 1: segmentation is neither"):
+        read_samples(folder, category)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

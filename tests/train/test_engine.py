@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from train.average import WeightAverage
 from train.checkpoint import describe, read_meta
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.datasets import read_samples
-from train.engine import TrainData, lr_factor, run_progress, train
+from train.engine import TrainData, lr_factor, reported, run_progress, train
 from train.evaluate import detect
 from train.metrics import keypoint_errors, truth_of
 from train.predict import Detector
@@ -417,3 +417,14 @@ def test_batch_that_does_not_divide_is_refused(
     config = with_changes(tiny_config, {"optim": {"accumulate": 3}}, "x")
     with pytest.raises(ConfigError, match=r"batch_size is 4, expected a multiple of 3 .*accumulate 3"):
         run(config, data, category, tmp_path / "run")
+
+
+def test_an_error_of_a_loader_process_is_told_without_its_traceback() -> None:
+    def batches() -> Iterator[Any]:
+        yield 1
+        raise DataError("Caught DataError.\nTraceback:\n  x\nsynth.errors.DataError: a.jpg: truncated\n")
+
+    shown = reported(batches())
+    assert next(shown) == 1
+    with pytest.raises(DataError, match=r"^a\.jpg: truncated$"):
+        next(shown)

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -71,6 +72,18 @@ def test_least_certain_photos_come_first(out: Path) -> None:
     assert uncertainty == sorted(uncertainty, reverse=True)
     assert [row["objects"] for row in rows] == ["1", "1", "2", "0"]
     assert sorted(p.name for p in out.glob("*.png")) == ["1_p1.png", "2_p3.png", "3_p0.png", "4_p2.png"]
+
+
+def test_the_folder_can_be_trained_on_as_it_is(out: Path, category: Category) -> None:
+    assert len(read_samples(out, category)) == 4
+
+
+def test_a_name_that_is_no_utf8_is_left_out(tmp_path: Path, photos: list[Path], category: Category) -> None:
+    odd = Path(os.fsdecode(bytes(photos[0].parent) + b"/M\xfcnchen.png"))
+    photos[0].rename(odd)
+    summary = label_helper(Stub(category), [odd, photos[1]], tmp_path / "new", 0.3, 0.1)  # type: ignore[arg-type]
+    assert summary.photos == 1
+    assert "rename it" in summary.failed[str(odd)]
 
 
 @pytest.mark.parametrize(

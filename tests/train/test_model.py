@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import logging
 from dataclasses import replace
@@ -56,6 +57,18 @@ def test_every_backbone_trains_and_detects(tiny_config: TrainConfig, backbone: s
     assert n > 0
     assert result["keypoints"].shape == (n, 2, 3)
     assert result["keypoints_scores"].shape == (n, 2)
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet50"])
+def test_a_flat_picture_changes_nothing_for_those_after_it(tiny_config: TrainConfig, backbone: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(light(tiny_config, backbone=backbone, score_threshold=0.0), 2, 2).eval()
+    fresh, picture = copy.deepcopy(model), torch.rand(3, 96, 128)
+    with torch.no_grad():
+        model([torch.rand(3, 9, 128)])
+        (found,), (expected,) = model([picture]), fresh([picture])
+    assert len(expected["boxes"]) > 0
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 @pytest.mark.parametrize(("classes", "keypoints"), [(2, 1), (2, 6), (4, 3)])

@@ -124,7 +124,18 @@ vec3 shaded(uvec4 surface, vec3 ray) {
     return light + other;
 }
 
-// Colour of the pixel's samples that show parts, and their share; equal samples are shaded once.
+const float ALIKE = 0.02;            // of colours and normals, each number from 0 or -1 to 1; of depths, a share
+
+// Whether two samples can be shaded as one: neighbouring faces of one smooth surface.
+bool alike(uvec4 a, uvec4 b) {
+    vec4 colors = abs(unpackUnorm4x8(a.z) - unpackUnorm4x8(b.z));
+    vec2 normals = abs(unpackSnorm2x16(a.y) - unpackSnorm2x16(b.y));
+    float near = uintBitsToFloat(a.x), far = uintBitsToFloat(b.x);
+    return a.w == b.w && all(lessThan(vec4(normals, abs(near - far) / near, 0.0), vec4(ALIKE)))
+        && all(lessThan(colors, vec4(ALIKE)));
+}
+
+// Colour of the pixel's samples that show parts, and their share; samples that are alike are shaded once.
 vec4 things(vec3 ray) {
     ivec2 at = ivec2(gl_FragCoord.xy);
     uvec4 a = texelFetch(surfaces, at, 0), b = texelFetch(surfaces, at, 1);
@@ -133,7 +144,7 @@ vec4 things(vec3 ray) {
     vec4 sum = vec4(0.0);
     do {
         uvec4 one = open.x ? a : open.y ? b : open.z ? c : d;
-        bvec4 same = bvec4(one == a, one == b, one == c, one == d);
+        bvec4 same = bvec4(open.x && alike(one, a), open.y && alike(one, b), open.z && alike(one, c), open.w && alike(one, d));
         float share = one.w == 0u ? 0.0 : dot(vec4(same), vec4(0.25));
         sum += share * vec4(encoded(shaded(one, ray)), 1.0);
         open = bvec4(open.x && !same.x, open.y && !same.y, open.z && !same.z, open.w && !same.w);

@@ -37,7 +37,7 @@ vec3 bent(vec3 n) {
 #endif
 
 void main() {
-    vec3 n = normal;
+    vec3 n = gl_FrontFacing ? normal : -normal;
 #ifdef BUMPY
     n = bent(normalize(n));
 #endif
