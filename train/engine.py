@@ -126,7 +126,7 @@ def lr_factor(progress: float, warmup_share: float) -> float:
 
 
 def reported(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches; an error of a loader process as it was, without the traceback that torch puts before it."""
+    """The batches; an error of a loader process as it was, without the traceback that torch puts first."""
     try:
         yield from batches
     except UserError as error:

@@ -156,7 +156,7 @@ class PyrenderRenderer:
         camera = scene.camera
         self._gl.viewport_width, self._gl.viewport_height = camera.width_px, camera.height_px
         stage, nodes = self._build(scene)
-        flags = pyrender.RenderFlags.SKIP_CULL_FACES
+        flags = pyrender.RenderFlags.NONE
         if scene.objects or scene.distractors:
             flags |= pyrender.RenderFlags.SHADOWS_DIRECTIONAL
         rgb, _ = self._gl.render(stage, flags)
@@ -315,14 +315,14 @@ def _colors(part: Part, look: Look) -> Array | None:
 def _mesh(
     vertices: Array, normals: Array, part: Part, material: Any, vertex_colors: Array | None = None
 ) -> Any:
-    """Both sides as faces: pyrender culls the back ones from shadows and masks, whatever its flags say."""
-    faces = np.concatenate([part.faces, part.faces[:, ::-1]])
+    """Both sides as faces, each with its own normals: pyrender culls the back ones from shadows and masks,
+    whatever its flags say."""
     primitive = pyrender.Primitive(
-        positions=vertices,
-        normals=normals,
-        texcoord_0=part.uv,
-        color_0=vertex_colors,
-        indices=faces,
+        positions=np.concatenate([vertices, vertices]),
+        normals=np.concatenate([normals, -normals]),
+        texcoord_0=None if part.uv is None else np.concatenate([part.uv, part.uv]),
+        color_0=None if vertex_colors is None else np.concatenate([vertex_colors, vertex_colors]),
+        indices=np.concatenate([part.faces, part.faces[:, ::-1] + len(vertices)]),
         material=material,
     )
     return pyrender.Mesh([primitive])

@@ -159,3 +159,14 @@ def test_factors_that_a_file_leaves_out_are_one_beside_a_texture(tmp_path: Path)
     mesh.visual.material.metallicFactor = mesh.visual.material.roughnessFactor = None
     part = loaded(mesh, tmp_path / "plate.glb")
     assert (part.roughness, part.metallic) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("backend", RENDERERS)
+def test_the_back_of_an_open_surface_is_lit_as_its_front(
+    picture: Callable[..., np.ndarray], tmp_path: Path, backend: str
+) -> None:
+    front = replace(loaded(plate(), tmp_path / "plate.glb"), metallic=0.0)
+    back = replace(front, faces=front.faces[:, ::-1], normals=-front.normals)
+    assert not front.closed
+    assert picture(back, backend) == pytest.approx(picture(front, backend), abs=1)
+    assert picture(front, backend).mean() > 50

@@ -144,7 +144,8 @@ vec4 things(vec3 ray) {
     vec4 sum = vec4(0.0);
     do {
         uvec4 one = open.x ? a : open.y ? b : open.z ? c : d;
-        bvec4 same = bvec4(open.x && alike(one, a), open.y && alike(one, b), open.z && alike(one, c), open.w && alike(one, d));
+        bvec4 same = bvec4(open.x && alike(one, a), open.y && alike(one, b),
+                           open.z && alike(one, c), open.w && alike(one, d));
         float share = one.w == 0u ? 0.0 : dot(vec4(same), vec4(0.25));
         sum += share * vec4(encoded(shaded(one, ray)), 1.0);
         open = bvec4(open.x && !same.x, open.y && !same.y, open.z && !same.z, open.w && !same.w);
