@@ -14,6 +14,7 @@ from synth.asset_template import write_template
 from synth.assets import ObjectSpec, load_object, load_spec
 from synth.errors import AssetError
 from synth.geometry import apply, axis_angle, circle
+from synth.instance import middle
 from synth.mesh_files import ignored
 from synth.meshes import merged
 from synth.turntable import write_turntable
@@ -29,6 +30,8 @@ SYMMETRY_TOLERANCE = 0.02
 """Two shapes are the same when 95 % of their points lie this close, as a share of the diameter."""
 KEYPOINT_TOLERANCE = 0.03
 FAR_FROM_SURFACE = 0.15
+FAR_FROM_ORIGIN = 1e3
+"""In sizes of the mesh: single precision leaves a ten thousandth of its size there."""
 MANY_PARTS = 200
 SAMPLES, QUERIES = 30_000, 2_000
 
@@ -317,6 +320,11 @@ def check_meshes(asset: ObjectAsset, spec: ObjectSpec, folder: Path) -> list[Fin
             )
         if len(parts) > MANY_PARTS:
             message = f"{len(parts)} parts make rendering slow: join those of one material"
+            findings.append(Finding("warning", file, message))
+        vertices, _ = merged(parts)
+        away = float(np.linalg.norm(middle(vertices)) / np.ptp(vertices, axis=0).max())
+        if away > FAR_FROM_ORIGIN:
+            message = f"lies {away:.3g} times its size from its origin, too far to be drawn sharply"
             findings.append(Finding("warning", file, message))
         names = [p.name for p in parts]
         twice = sorted({n for n in names if names.count(n) > 1})

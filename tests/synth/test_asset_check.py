@@ -212,6 +212,16 @@ def test_open_mesh_is_noted(folder: Path) -> None:
     assert "11 faces, not watertight: thing" in of(check_object(folder), "thing.ply").message
 
 
+def test_a_mesh_far_from_its_origin_is_a_warning(tmp_path: Path) -> None:
+    box = trimesh.creation.box((0.2, 0.1, 0.08))
+    for far in (False, True):
+        box.export(tmp_path / "box.ply")
+        write_template(tmp_path / f"{far}", tmp_path / "box.ply")
+        found = [f.message for f in check_object(tmp_path / f"{far}") if "from its origin" in f.message]
+        assert len(found) == far
+        box.apply_translation((1e3, 0, 0))
+
+
 def test_missing_source_note_is_a_warning(folder: Path) -> None:
     (folder / "SOURCE.md").unlink()
     assert of(troubles(folder), "SOURCE.md").level == "warning"
