@@ -18,7 +18,7 @@ from synth.types import Array, Part
 TEMPLATE = """\
 # {name}: edit, then run `meshmark asset check` on this folder.
 # Coordinates are in the mesh file's own unit and axes; angles in degrees; ranges are [low, high].
-name: {name}
+name: "{name}"
 category_id: 1 # the label's number in the data set; 0 is the background
 
 # One file, or a list of files with the same parts: shape variants to choose from.
