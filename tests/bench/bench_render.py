@@ -44,7 +44,7 @@ PLAIN_SCENES = {
     "camera": {"distorted": 0.0},
     "objects": {"count": [2, 2], "negatives": 0.0, "touching": 0.0, "piled": 0.0, "truncation": 0.0},
     "distractors": {"count": [0, 0]},
-    "light": {"fills": [0, 0], "environment": 0.0},
+    "light": {"fills": [0, 0], "environment": 0.0, "from_photo": 0.0},
     "background": {"photo": 1.0},
 }
 WARM_UP = 200
