@@ -100,7 +100,7 @@ def preview(dataset: Path, out: Path | None, count: int, object_: str | None) ->
     from synth.convert import read
     from synth.preview import preview_sheet
 
-    labels, folder = read(dataset, *_category(object_))
+    labels, folder = read(dataset, _category(object_), object_)
     target = out or folder / "preview.jpg"
     preview_sheet(labels, folder, target, count)
     console.print(f"{target}")
@@ -176,18 +176,18 @@ def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
     """Labels at SOURCE (COCO, YOLO-pose, one JSON a photo; for bop a rendered folder) as TARGET."""
     from synth.convert import convert as run
 
-    console.print(f"{target}: {run(source, target, to, *_category(object_))} images")
+    console.print(f"{target}: {run(source, target, to, _category(object_), object_)} images")
 
 
-def _category(object_: str | None) -> "tuple[Category | None, str | None]":
-    """What labels of the object are, and its name."""
+def _category(object_: str | None) -> "Category | None":
+    """What labels of the object are."""
     from synth.assets import load_schema
     from synth.coco import Category
 
     if object_ is None:
-        return None, None
+        return None
     name, category_id, schema, _ = load_schema(object_)
-    return Category(category_id, name, schema), object_
+    return Category(category_id, name, schema)
 
 
 synth_commands: list[click.Command] = [render, preview, validate, asset, fetch, convert]

@@ -183,13 +183,6 @@ def in_view(asset: ObjectAsset, camera: Camera, instance: ObjectInstance, cut: b
     return bool(large and share > (0.5 if cut else 0.999))
 
 
-def middle_height(asset: ObjectAsset) -> float:
-    """Of what the first shape variant shows above the ground in its usual pose; 0 for free objects."""
-    if asset.placement.mode == "free":
-        return 0.0
-    return max(0.0, float(usual_hull(asset)[:, 2].max() / 2))
-
-
 def usual_hull(asset: ObjectAsset) -> Array:
     """(H, 3) corners of the first shape variant's hull over the world's origin, upright or in its likeliest
     pose, on the plane."""

@@ -33,7 +33,6 @@ from synth.placement import (
     footprint,
     ground_points,
     log_uniform,
-    middle_height,
     sample_count,
     sample_objects,
     usual_hull,
@@ -126,7 +125,8 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
 
 
 def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng) -> Camera:
-    """A camera that looks at the middle of an object over the world's origin, which has about `size` there.
+    """A camera that sees an object over the world's origin with about `size`, and looks at the middle of what
+    that shows above the ground.
 
     size: the object's longest extent as a share of the image's longer side.
     """
@@ -140,7 +140,8 @@ def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng
     if rng.random() < c.top_view and asset.placement.mode == "resting":
         elevation = math.pi / 2
     azimuth = rng.uniform(-math.pi, math.pi)
-    target = np.array([0.0, 0.0, middle_height(asset)])
+    free, usual = asset.placement.mode == "free", usual_hull(asset)
+    target = np.array([0.0, 0.0, 0.0 if free else max(0.0, usual[:, 2].max() / 2)])
     eye = target + distance * np.array(
         [
             math.cos(elevation) * math.cos(azimuth),
@@ -157,13 +158,12 @@ def sample_camera(config: SynthConfig, asset: ObjectAsset, size: float, rng: Rng
         if c.calibration
         else Camera(c.width_px, c.height_px, intrinsics(c.width_px, c.height_px, focal), T)
     )
-    return camera if asset.placement.mode == "free" else at_size(camera, asset, target, size)
+    return camera if free else at_size(camera, usual, target, size)
 
 
-def at_size(camera: Camera, asset: ObjectAsset, target: Array, size: float) -> Camera:
-    """The camera so far from `target` (3,) that an object there has `size` where it looks largest, turned
-    about the vertical, or less where the image would cut it."""
-    corners = usual_hull(asset)
+def at_size(camera: Camera, corners: Array, target: Array, size: float) -> Camera:
+    """The camera so far from `target` (3,) that the hull `corners` (N, 3) has `size` where it looks largest,
+    turned about the vertical, or less where the image would cut it."""
     turned = [corners @ axis_angle((0.0, 0.0, 1.0), n * math.pi / TURNS).T for n in range(TURNS)]
     image = np.array([camera.width_px, camera.height_px])
     for _ in range(2):
