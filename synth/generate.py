@@ -43,7 +43,7 @@ from synth.types import Labels, SceneSpec
 from synth.worker import deaf_to_interrupts, tune_worker
 
 MANIFEST, ANNOTATIONS = "manifest.json", "annotations.json"
-FORMAT = 6
+FORMAT = 7
 VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
 
 
@@ -180,7 +180,8 @@ def pool_digest(folder: Path, names: Iterable[str]) -> str:
 def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
     """Writes the manifest into a folder that holds nothing else; else the one there must say the same.
 
-    Raises BlockingIOError when a run that has no image yet writes there.
+    Raises AssetError for a broken distractor mesh, BlockingIOError when a run that has no image yet writes
+    there.
     """
     manifest = json.loads(json.dumps({**make_manifest(job, library), "layout": layout}))
     path = out / MANIFEST
@@ -189,6 +190,8 @@ def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
         with locked(path):
             path.unlink()
     if held <= {MANIFEST}:
+        if library.meshes:
+            library.meshes.check()  # mended later, the pool would be another one
         write_text(path, json.dumps(manifest, indent=1))
         return
     if MANIFEST not in held:

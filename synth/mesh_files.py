@@ -1,12 +1,15 @@
 """Mesh files from others, read with suspicion: known formats, bounded sizes, nothing outside their folder."""
 
 import json
+import math
 import struct
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import trimesh
 from PIL import Image
 from trimesh.util import decode_text
@@ -15,7 +18,13 @@ from synth.errors import AssetError
 from synth.mtl import libraries, plain, with_surface_maps
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-DRAWN_EXTENSIONS = ("KHR_materials_pbrSpecularGlossiness", "KHR_mesh_quantization", "KHR_lights_punctual")
+PLACES = "KHR_texture_transform"
+DRAWN_EXTENSIONS = (
+    "KHR_materials_pbrSpecularGlossiness",
+    "KHR_mesh_quantization",
+    "KHR_lights_punctual",
+    PLACES,
+)
 """Of glTF: those that are read, or that say nothing about the object."""
 MAX_FILE_BYTES = 1 << 29
 MAX_FACES = 5_000_000
@@ -102,11 +111,14 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
         size = path.stat().st_size
         if not 0 < size <= MAX_FILE_BYTES:
             raise ValueError("empty file" if size == 0 else f"larger than {MAX_FILE_BYTES >> 20} MiB")
-        if suffix in (".glb", ".gltf"):
-            _check_gltf(_gltf_header(path))
+        header = _gltf_header(path) if suffix in (".glb", ".gltf") else None
+        if header is not None:
+            _check_gltf(header)
         # processing would drop what is not finite unseen
         scene = trimesh.load_scene(path, resolver=folder, process=False)
         with_surface_maps(scene, folder)
+        if header is not None:
+            _move_textures(scene, texture_places(header))
     except (Exception, RecursionError) as error:
         reason = folder.refused[0] if folder.refused else one_line(error)
         raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
@@ -127,14 +139,54 @@ def ignored(path: Path) -> list[str]:
     header = _gltf_header(path)
     used = [name for name in header.get("extensionsUsed", []) if name not in DRAWN_EXTENSIONS]
     found = [f"{name}: drawn without it" for name in used]
+    places = texture_places(header)
     for n, material in enumerate(header.get("materials", [])):
         name = material.get("name", n)
+        if any(_places(material)) and name not in places:
+            found.append(f"{PLACES} of material {name}: drawn without it, for its textures do not agree")
         if material.get("alphaMode", "OPAQUE") != "OPAQUE":
             found.append(f"alphaMode {material['alphaMode']} of material {name}: drawn opaque")
-        textures = [*material.values(), *material.get("pbrMetallicRoughness", {}).values()]
-        if any(isinstance(texture, dict) and texture.get("texCoord", 0) for texture in textures):
+        if any(texture.get("texCoord", 0) for texture in _textures(material)):
             found.append(f"texCoord of material {name}: drawn with the mesh's first texture coordinates")
     return found
+
+
+def texture_places(header: Any) -> dict[str, dict[str, Any]]:
+    """KHR_texture_transform of each material by its name, where all its textures agree and no other material
+    is called so."""
+    materials = header.get("materials", [])
+    names = Counter(material.get("name") for material in materials)
+    places = {material["name"]: _places(material) for material in materials if "name" in material}
+    return {
+        name: found[0]
+        for name, found in places.items()
+        if any(found) and names[name] == 1 and all(place == found[0] for place in found)
+    }
+
+
+def _textures(material: Any) -> list[Any]:
+    values = [*material.values(), *material.get("pbrMetallicRoughness", {}).values()]
+    return [value for value in values if isinstance(value, dict) and "index" in value]
+
+
+def _places(material: Any) -> list[Any]:
+    return [texture.get("extensions", {}).get(PLACES, {}) for texture in _textures(material)]
+
+
+def _move_textures(scene: trimesh.Scene, places: dict[str, dict[str, Any]]) -> None:
+    """Texture coordinates as KHR_texture_transform places them: scaled, turned about the picture's top left
+    corner against the clock, shifted to the right and down."""
+    for geometry in scene.geometry.values():
+        visual: Any = getattr(geometry, "visual", None)
+        place = places.get(getattr(getattr(visual, "material", None), "name", None) or "")
+        if place is None or visual.uv is None:
+            continue
+        x, y = np.array(place.get("scale", (1, 1)), float)
+        right, down = np.array(place.get("offset", (0, 0)), float)
+        turn = float(place.get("rotation", 0))
+        u, v = visual.uv[:, 0] * x, (1 - visual.uv[:, 1]) * y
+        u, v = u * math.cos(turn) + v * math.sin(turn) + right, v * math.cos(turn) - u * math.sin(turn) + down
+        visual.uv = np.column_stack([u, 1 - v])
 
 
 def _gltf_header(path: Path) -> Any:

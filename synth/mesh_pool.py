@@ -10,6 +10,7 @@ import numpy as np
 from synth.files import pool_names
 from synth.mesh_files import MESH_SUFFIXES
 from synth.meshes import convex_corners, load_mesh, merged, stable_poses
+from synth.progress import track
 from synth.types import Array, Part
 
 MESHES_KEPT = 64
@@ -41,6 +42,11 @@ class MeshPool:
         return {
             p.relative_to(self.folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
         }
+
+    def check(self) -> None:
+        """Reads every mesh once. Raises AssetError for the first that is unsound."""
+        for name in track(self.names, len(self.names), "distractor meshes"):
+            load_mesh(self.folder / name, 1.0, self.folder)
 
     def __getitem__(self, name: str) -> PoolMesh:
         """Raises AssetError for a file that is no sound mesh."""

@@ -33,6 +33,7 @@ MAX_CORNERS = 1024
 """Of a convex hull: a finely meshed ball has as many as vertices."""
 TURNED = -0.1
 """A face whose normal has less than this in common with the file's normals at its corners is turned over."""
+UP = np.array([0.0, 0.0, 1.0])
 WELD = 1e-6
 """Vertices nearer than this share of the mesh's size may be one."""
 SIZES_M = (1e-12, 1e12)
@@ -134,6 +135,24 @@ def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     if mesh.is_watertight and mesh.volume < 0:
         mesh.invert()
     return mesh
+
+
+def _crease(mesh: trimesh.Trimesh) -> None:
+    """Gives the mesh normals that are smooth across edges flatter than SHARP_EDGE; vertices come apart at the
+    others. As trimesh's smooth_shade, but textures stay, and so do normals where only a texture is cut."""
+    welded = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    welded.merge_vertices()
+    flat = welded.face_adjacency[welded.face_adjacency_angles <= SHARP_EDGE]
+    surface = trimesh.graph.connected_component_labels(flat, node_count=len(mesh.faces))
+    count, whole = len(mesh.vertices), len(welded.vertices)
+    places, corners = np.unique(surface[:, None] * whole + welded.faces, return_inverse=True)
+    corners = corners.reshape(-1, 3)
+    normals = trimesh.Trimesh(welded.vertices[places % whole], corners, process=False).vertex_normals
+    normals = np.where(normals.any(axis=1, keepdims=True), normals, UP)  # of faces without area
+    rows, faces = np.unique(corners * count + mesh.faces, return_inverse=True)
+    mesh.update_vertices(rows % count)
+    mesh.faces = faces.reshape(-1, 3)
+    mesh.vertex_normals = normals[rows // count]  # type: ignore[method-assign]
 
 
 def _colors_meet(mesh: trimesh.Trimesh) -> bool:
@@ -264,7 +283,7 @@ def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
     order as trimesh gives them differ from processor to processor.
     """
     vertices, _ = merged(parts)
-    up, down = np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.0, -1.0])
+    down = -UP
     thin = np.linalg.eigh(np.cov(vertices.T))[1][:, 0]
     hull = None
     if np.ptp(vertices @ thin) > FLAT * np.ptp(vertices, axis=0).max():
@@ -272,7 +291,7 @@ def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
         hull = trimesh.convex.convex_hull(vertices if len(corners) < MAX_CORNERS // 2 else corners)
     # without its centre of mass inside, trimesh would look for one that is, for ever
     if hull is None or not (_heights(hull, hull.center_mass) < 0).all():
-        R = rotation_between(thin * np.sign(thin[np.abs(thin).argmax()]), up)
+        R = rotation_between(thin * np.sign(thin[np.abs(thin).argmax()]), UP)
         return ((R, 0.5), (np.diag([1.0, -1.0, -1.0]) @ R, 0.5))
     transforms, probabilities = trimesh.poses.compute_stable_poses(hull)
     sides = [
@@ -298,6 +317,8 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
     material = getattr(mesh.visual, "material", None)
     if material is not None and not isinstance(material, trimesh.visual.material.PBRMaterial):
         material = material.to_pbr()
+    if "vertex_normals" not in mesh._cache:
+        _crease(mesh)
     uv = getattr(mesh.visual, "uv", None)
     image = getattr(material, "baseColorTexture", None)
     texture = _texture_array(image) if image is not None and uv is not None else None
@@ -310,8 +331,6 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
     if color is None:
         plain = np.array([255, 255, 255, 255], dtype=np.uint8)
         color = getattr(mesh.visual, "main_color", plain) if material is None else plain
-    if not textured and "vertex_normals" not in mesh._cache:
-        mesh = trimesh.graph.smooth_shade(mesh, angle=SHARP_EDGE)
     vertex_colors = _vertex_colors(mesh, linear=path.suffix.lower() in (".glb", ".gltf"))
     if vertex_colors is not None and material is None:
         color = np.ones(3)

@@ -7,6 +7,7 @@ loadRes takes, and the images it speaks of), and overlays/.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ from train.predict import Detector
 from train.runtime import Detection
 
 PREDICTIONS, IMAGES, RESULTS, OVERLAYS = "predictions.jsonl", "images.json", "results.json", "overlays"
+WHOLE = 0.98
+"""Share of a film's frames below which it is broken off: files are a frame or two off about their number."""
 Rgb = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """pictures: how many were looked at. objects: found in them. failed: file -> why it was left out."""
+    """pictures: how many were looked at. objects: found in them. failed: file -> why it was left out, or
+    a film's end was."""
 
     pictures: int
     objects: int
@@ -97,13 +101,13 @@ def distinct(names: Sequence[str]) -> list[str]:
 def _predict_film(writer: "_Writer", film: Film, target: Path | None, frames: int | None) -> None:
     size = film_size(film)
     total = min(size.frames, frames) if frames and size.frames else frames or size.frames
+    read = 0
     video: cv2.VideoWriter | None = None
     part = target.with_name(f".{target.name}.part.mp4") if target is not None else None
     try:
-        for number, rgb in enumerate(track(read_frames(film), total, film.name)):
-            if frames is not None and number >= frames:
-                break
-            drawn = writer.add(f"{film.source}#{number}", rgb)
+        for rgb in track(islice(read_frames(film), frames), total, film.name):
+            drawn = writer.add(f"{film.source}#{read}", rgb)
+            read += 1
             if part is not None:
                 if video is None:
                     part.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +118,8 @@ def _predict_film(writer: "_Writer", film: Film, target: Path | None, frames: in
         if video is not None and part is not None and target is not None:
             video.release()
             part.replace(target)
+    if read < WHOLE * total - 1:
+        raise DataError(f"{film.source}: breaks off after {read} of {total} frames, which were looked at")
 
 
 class _Writer:

@@ -252,6 +252,60 @@ def test_compressed_gltf_says_what_to_do(tmp_path: Path) -> None:
     assert "KHR_draco_mesh_compression: export it without compression" in fault(path)
 
 
+def square_of_textures(folder: Path, *places: dict) -> Path:
+    """A square, in glTF's texture coordinates (0, 0) at its top left; a texture for each place."""
+    Image.new("RGB", (2, 2)).save(folder / "p.png")
+    material = trimesh.visual.material.PBRMaterial("paint", baseColorTexture=Image.open(folder / "p.png"))
+    corners = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 0.0]])
+    visual = trimesh.visual.TextureVisuals(uv=corners[:, :2], material=material)
+    square = trimesh.Trimesh(corners, [[0, 2, 1], [0, 3, 2]], visual=visual, process=False)
+    for file, content in trimesh.exchange.gltf.export_gltf(square.scene()).items():
+        written(folder / file, content)
+    header = json.loads((folder / "model.gltf").read_text())
+    textures = [{"index": 0, "extensions": {"KHR_texture_transform": place}} for place in places]
+    header["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = textures[0]
+    if len(textures) > 1:
+        header["materials"][0]["normalTexture"] = textures[1]
+    return written(
+        folder / "square.gltf", json.dumps({**header, "extensionsUsed": ["KHR_texture_transform"]})
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "top_left", "top_right", "bottom_left"),
+    [
+        ({}, (0, 0), (1, 0), (0, 1)),
+        ({"offset": [0.25, 0.5]}, (0.25, 0.5), (1.25, 0.5), (0.25, 1.5)),
+        ({"scale": [2, 3]}, (0, 0), (2, 0), (0, 3)),
+        ({"rotation": np.pi / 2}, (0, 0), (0, -1), (1, 0)),
+        ({"rotation": np.pi / 2, "scale": [2, 3], "offset": [1, 1]}, (1, 1), (1, -1), (4, 1)),
+    ],
+)
+def test_textures_are_scaled_turned_and_shifted_as_gltf_says(
+    tmp_path: Path, place: dict, top_left: tuple, top_right: tuple, bottom_left: tuple
+) -> None:
+    path = square_of_textures(tmp_path, place)
+    (part,) = load_mesh(path, 1.0).parts
+    assert part.uv is not None
+    found = {(x, y): (u, 1 - v) for (x, y, _), (u, v) in zip(part.vertices, part.uv, strict=True)}
+    corners = [found[0, 1], found[1, 1], found[0, 0]]
+    np.testing.assert_allclose(corners, [top_left, top_right, bottom_left], atol=1e-9)
+    assert mesh_files.ignored(path) == []
+
+
+def test_textures_of_one_material_in_two_places_are_told_of(tmp_path: Path) -> None:
+    path = square_of_textures(tmp_path, {"scale": [2, 2]}, {})
+    (part,) = load_mesh(path, 1.0).parts
+    assert part.uv is not None
+    assert part.uv.max() == 1
+    (found,) = mesh_files.ignored(path)
+    assert "KHR_texture_transform of material paint" in found
+
+
+def test_a_texture_in_no_place_is_refused(tmp_path: Path) -> None:
+    assert "cannot be read as a mesh" in fault(square_of_textures(tmp_path, {"scale": [2, 2, 2]}))
+
+
 @pytest.mark.parametrize(
     ("vertices", "reason"),
     [

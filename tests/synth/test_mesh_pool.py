@@ -9,7 +9,7 @@ import trimesh
 
 from synth.config import SynthConfig, load_config
 from synth.errors import AssetError, DataError
-from synth.generate import RenderJob, make_manifest
+from synth.generate import RenderJob, generate, make_manifest
 from synth.geometry import apply
 from synth.instance import Library, hull_world
 from synth.mesh_pool import MeshPool, open_pool
@@ -53,6 +53,17 @@ def test_file_that_is_no_mesh_is_named(pool: MeshPool) -> None:
     (pool.folder / "broken.ply").write_text("ply")
     with pytest.raises(AssetError, match=r"broken\.ply: cannot be read as a mesh"):
         open_pool(pool.folder)["broken.ply"]
+
+
+def test_a_broken_mesh_is_found_before_the_first_image(
+    pool: MeshPool, box_folder: Path, tmp_path: Path
+) -> None:
+    (pool.folder / "zzz.stl").write_text("no mesh")
+    meshes = SynthConfig.model_validate({"distractors": {"meshes": str(pool.folder)}})
+    job = RenderJob(str(box_folder), meshes, None, 0)
+    with pytest.raises(AssetError, match=r"zzz\.stl"):
+        generate(job, tmp_path / "out", 1, workers=1)
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_share_zero_and_no_folder_give_the_same_scenes(pool: MeshPool, box_library: Library) -> None:

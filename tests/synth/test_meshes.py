@@ -119,3 +119,28 @@ def test_a_closed_body_of_two_open_parts_has_normals(tmp_path: Path) -> None:
 def test_a_texture_of_16_bits_keeps_its_values(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 16000, np.uint16)).save(tmp_path / "a.png")
     assert (load_texture(tmp_path / "a.png") == 62).all()
+
+
+def test_textured_surfaces_without_normals_have_sharp_edges_and_no_seams(tmp_path: Path) -> None:
+    count = 32
+    lines, faces = ["mtllib tin.mtl", "usemtl paint"], []
+    for i in range(count + 1):  # the last column of vertices lies on the first: there the texture is cut
+        angle = 2 * np.pi * (i % count) / count
+        for z in (0, 1):
+            lines += [f"v {np.cos(angle):.6f} {np.sin(angle):.6f} {z}", f"vt {i / count:.6f} {z}"]
+    lines += ["v 0 0 1", "vt 0.5 0.5"]
+    for low in range(1, 2 * count, 2):
+        faces += [(low, low + 2, low + 3), (low, low + 3, low + 1), (low + 1, low + 3, 2 * count + 3)]
+    lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in faces]
+    (tmp_path / "tin.obj").write_text("\n".join(lines))
+    (tmp_path / "tin.mtl").write_text("newmtl paint\nmap_Kd red.png\n")
+    Image.new("RGB", (4, 4), (200, 0, 0)).save(tmp_path / "red.png")
+    (part,) = load_mesh(tmp_path / "tin.obj", 1.0).parts
+    assert part.texture is not None
+    assert part.uv is not None
+    at_lid = part.normals[:, 2] > 0.5
+    np.testing.assert_allclose(part.normals[at_lid], [[0, 0, 1]] * at_lid.sum(), atol=1e-6)
+    wall = part.vertices[~at_lid] * [1, 1, 0]
+    np.testing.assert_allclose(part.normals[~at_lid], wall, atol=1e-5)
+    np.testing.assert_allclose(np.cos(2 * np.pi * part.uv[~at_lid, 0]), wall[:, 0], atol=1e-4)
+    assert len(part.faces) == 3 * count

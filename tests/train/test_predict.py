@@ -95,12 +95,16 @@ def test_a_picture_that_claims_a_billion_pixels_is_left_out(
     assert "huge.png: not readable as an image" in done.output
 
 
-def test_a_video_gives_a_video(weights: Path, tmp_path: Path, draw: Maker) -> None:
-    video = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (160, 120))
+def film(path: Path, draw: Maker) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (160, 120))
     for i in range(4):
         writer.write(np.ascontiguousarray(draw(i).rgb[:, :, ::-1]))
     writer.release()
+    return path
+
+
+def test_a_video_gives_a_video(weights: Path, tmp_path: Path, draw: Maker) -> None:
+    video = film(tmp_path / "film.avi", draw)
     done = invoke(weights, video, "--out", tmp_path / "out", "--frames", 3)
     assert done.exit_code == 0, done.output
     assert [row["image"] for row in rows(tmp_path / "out")] == [f"{video}#{i}" for i in range(3)]
@@ -125,6 +129,18 @@ def test_a_broken_video_is_named_and_left_out(weights: Path, photos: Path, tmp_p
     assert done.exit_code == 1
     assert "film.mp4: cannot be opened as a video" in done.output
     assert len(rows(tmp_path / "out")) == 3
+
+
+def test_a_video_that_breaks_off_is_named_and_its_beginning_kept(
+    weights: Path, tmp_path: Path, draw: Maker
+) -> None:
+    video = film(tmp_path / "film.avi", draw)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    done = invoke(weights, video, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    kept = len(rows(tmp_path / "out"))
+    assert 0 < kept < 3
+    assert f"film.avi: breaks off after {kept} of 4 frames" in done.output
 
 
 def test_photos_of_one_name_keep_their_own_overlays() -> None:
