@@ -9,8 +9,10 @@ Means over seeds; beside them the 95 % interval over photos and, of several seed
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from synth.assets import find_object
 from synth.files import write_text
 from train.config import load_config, preset_path, with_changes
 from train.metrics import interval
@@ -25,10 +28,12 @@ from train.metrics import interval
 
 @dataclass(frozen=True)
 class Variant:
-    """synth, train: what differs from the defaults of rendering and from preset cpu. images: how many."""
+    """synth, train: what differs from the defaults of rendering and from preset cpu. thing: makes another
+    object.yaml of the object's. images: how many."""
 
     title: str
     synth: dict[str, Any] = field(default_factory=dict)
+    thing: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     train: dict[str, Any] = field(default_factory=dict)
     images: int = 2000
 
@@ -62,8 +67,22 @@ ONE_LIGHT = {
 }
 NO_AUGMENTATION = dict.fromkeys(("geometry", "color", "hue", "gray", "shadow", "blur", "noise", "jpeg"), 0.0)
 SIX_LAYERS = {"keypoint_head_layers": 6, "keypoint_head_channels": 128}
+
+
+def one_material(thing: dict[str, Any]) -> dict[str, Any]:
+    return {**thing, "materials": {"*": {"hue_deg": [0, 0], "saturation": [1, 1], "value": [1, 1]}}}
+
+
+def one_shape(thing: dict[str, Any]) -> dict[str, Any]:
+    shapes = thing["mesh"]
+    return {**thing, "mesh": shapes if isinstance(shapes, str) else shapes[0], "scale": {}}
+
+
 VARIANTS = (
     Variant("the recipe"),
+    Variant("materials as the mesh has them", thing=one_material),
+    Variant("one shape of one size", thing=one_shape),
+    Variant("lenses that bend no line", {"camera": {"distorted": 0.0}}),
     Variant("one light, always the same", {"light": ONE_LIGHT}),
     Variant("light without environment maps and photos", {"light": {"environment": 0.0, "from_photo": 0.0}}),
     Variant("a sensor without faults", {"sensor": PLAIN_SENSOR}),
@@ -101,12 +120,23 @@ def write_yaml(path: Path, value: dict[str, Any]) -> Path:
     return path
 
 
+def changed_object(name: str, variant: Variant, folder: Path) -> Path:
+    """A copy in `folder` of the object's folder, with the variant's object.yaml."""
+    assert variant.thing
+    source = find_object(name)
+    copy = folder / source.name
+    shutil.copytree(source, copy, dirs_exist_ok=True)
+    own = yaml.safe_load((source / "object.yaml").read_text(encoding="utf-8"))
+    return write_yaml(copy / "object.yaml", variant.thing(own)).parent
+
+
 def score(variant: Variant, seed: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """What `meshmark eval` says of the variant trained with `seed`."""
-    folder, thing = chosen.out / variant.name, ["--object", chosen.object]
+    folder = chosen.out / variant.name
+    thing = ["--object", changed_object(chosen.object, variant, folder) if variant.thing else chosen.object]
     run, result = folder / f"train-{seed}", folder / f"eval-{seed}" / "eval.json"
     if not result.exists():
-        synth = folder / "synth" if variant.synth else chosen.out / f"synth-{variant.images}"
+        synth = folder / "synth" if variant.synth or variant.thing else chosen.out / f"synth-{variant.images}"
         config = write_yaml(folder / "synth.yaml", variant.synth)
         recipe = with_changes(load_config(preset_path("cpu", cuda=False)), variant.train, variant.title)
         preset = write_yaml(folder / "train.yaml", recipe.model_dump(mode="json"))
