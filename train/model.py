@@ -43,10 +43,11 @@ COCO_KEYPOINTS = 17
 Calibration = tuple[float, float]
 UNCALIBRATED: Calibration = (1.0, 0.0)
 EPSILON = 1e-6
-CLOSE = 0.25
-"""The close region from which keypoints are read reaches this share as far beyond the box as the wide one."""
+READINGS = ((1.0, 0.0, 0.0), (0.75, 0.5, 0.5), (0.5, 0.0, 0.0), (0.25, 0.5, -0.5))
+"""Keypoints are read from several regions about a box: how much of keypoint_reach each reaches beyond it, and
+by how many of the keypoint head's cells it is shifted to the right and down."""
 AGREE_CELLS = 4
-"""A keypoint read in both regions is the same if it lies within so many of the wide one's cells."""
+"""Readings of a keypoint agree that lie so near to the widest region's, in cells of that."""
 
 
 class PyramidBackbone(nn.Module):
@@ -179,23 +180,30 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         return torch.cat((boxes[:, :2] - grow, boxes[:, 2:] + grow), dim=1)
 
     def regions(self, boxes: Tensor) -> Tensor:
-        """(R, 4) from which the keypoints of boxes (N, 4) are read: two of each box, a wide one that holds
-        what the box cut off and a close one whose cells are finer; the boxes where none reaches beyond.
-        """
+        """(R, 4) from which the keypoints of boxes (N, 4) are read: for each box READINGS, of which the first
+        holds what the box cut off; the boxes where none reaches beyond."""
         if self.keypoint_reach == 1:
             return boxes
-        return torch.stack((self.reach(boxes), self.reach(boxes, CLOSE)), dim=1).flatten(0, 1)
+        cells = self.roi_heads.keypoint_roi_pool.output_size[0]
+        found = []
+        for share, right, down in READINGS:
+            region = self.reach(boxes, share)
+            shift = (region[:, 2:] - region[:, :2]) / cells * region.new_tensor([right, down])
+            found.append(region + shift.repeat(1, 2))
+        return torch.stack(found, dim=1).flatten(0, 1)
 
     def read(self, logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """What heatmaps (R, K, S, S) of `regions` say: keypoints (N, K, 3), the mean of both regions' where
-        they agree, else the wide one's, and their confidence (N, K) in the wide one."""
+        """What heatmaps (R, K, S, S) of `regions` say: keypoints (N, K, 3), the mean of those readings that
+        agree with the widest region's, and their confidence (N, K) in that one."""
         keypoints, confidence = decode_heatmaps(logits, regions)
         if self.keypoint_reach == 1:
             return keypoints, confidence
-        wide, close = keypoints[0::2], keypoints[1::2]
-        cells = (regions[0::2, None, 2:] - regions[0::2, None, :2]) / logits.shape[-1]
-        agree = ((wide - close)[..., :2].abs() <= AGREE_CELLS * cells).all(dim=2, keepdim=True)
-        return torch.where(agree, (wide + close) / 2, wide), confidence[0::2]
+        count = len(READINGS)
+        readings = torch.stack([keypoints[i::count] for i in range(count)], dim=1)
+        reach_px = AGREE_CELLS * (regions[::count, 2:] - regions[::count, :2]) / logits.shape[-1]
+        near = (readings - readings[:, :1])[..., :2].abs() <= reach_px[:, None, None]
+        agree = near.all(dim=3, keepdim=True).to(readings.dtype)
+        return (readings * agree).sum(dim=1) / agree.sum(dim=1), confidence[::count]
 
     def _refine(
         self,

@@ -18,6 +18,7 @@ from synth.errors import EnvironmentProblem
 from train import weights
 from train.config import ModelConfig, TrainConfig, load_config, preset_path
 from train.model import (
+    READINGS,
     KeypointDetector,
     build_model,
     decode_heatmaps,
@@ -360,26 +361,25 @@ def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: Tr
     assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
 
 
-def test_keypoints_are_the_mean_of_a_wide_and_a_close_region_where_they_agree(
-    tiny_config: TrainConfig,
-) -> None:
+def test_keypoints_are_the_mean_of_the_readings_that_agree_with_the_widest(tiny_config: TrainConfig) -> None:
     model = build_model(light(tiny_config, keypoint_reach=1.4), 2, 2)
     boxes = torch.tensor([[0.0, 0, 100, 50], [50, 50, 60, 70]])
     regions = model.regions(boxes)
-    wide, close = (
-        model.reach(boxes),
-        boxes + torch.tensor([-5.0, -5, 5, 5]) * torch.tensor([[1.0, 0.5] * 2, [0.1, 0.2] * 2]),
-    )
-    assert torch.allclose(regions, torch.stack((wide, close), dim=1).flatten(0, 1))
-    place = torch.tensor([[30.0, 20], [10.0, 40], [52.0, 60], [58.0, 66]])  # of the second box, they disagree
+    cells = model.roi_heads.keypoint_roi_pool.output_size[0]
+    for n, (share, *shift) in enumerate(READINGS):
+        size = (1 + 0.4 * share) * torch.tensor([[100.0, 50], [10, 20]])
+        centre = torch.tensor([[50.0, 25], [55, 60]]) + torch.tensor(shift) * size / cells
+        assert torch.allclose(regions[n::4], torch.cat((centre - size / 2, centre + size / 2), dim=1))
+    first = torch.tensor([[30.0, 20], [31, 20], [32, 20], [31, 21]])
+    second = torch.tensor([[52.0, 60], [58, 66], [52, 60], [53, 60]])
+    place = torch.cat((first, second))  # of the second box, one reading is off
     at = (place - regions[:, :2]) / (regions[:, 2:] - regions[:, :2]) * 56
-    at[1] = (place[0] + 1 - regions[1, :2]) / (regions[1, 2:] - regions[1, :2]) * 56
     maps = torch.stack([10 * gaussian_logits(float(x), float(y)) for x, y in at])[:, None]
     keypoints, confidence = model.read(maps, regions)
     apart, sure = decode_heatmaps(maps, regions)
-    assert torch.allclose(keypoints[0, 0], (apart[0, 0] + apart[1, 0]) / 2)
-    assert torch.equal(keypoints[1, 0], apart[2, 0])
-    assert torch.equal(confidence, sure[[0, 2]])
+    assert torch.allclose(keypoints[0, 0], apart[:4, 0].mean(dim=0))
+    assert torch.allclose(keypoints[1, 0], apart[[4, 6, 7], 0].mean(dim=0))
+    assert torch.equal(confidence, sure[[0, 4]])
     none, _ = model.read(maps[:0], model.regions(boxes[:0]))
     assert none.shape == (0, 1, 3)
 
