@@ -118,7 +118,7 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
         scene = trimesh.load_scene(path, resolver=folder, process=False)
         with_surface_maps(scene, folder)
         if header is not None:
-            _move_textures(scene, texture_places(header))
+            _move_textures(scene, _agreed_places(header))
     except (Exception, RecursionError) as error:
         reason = folder.refused[0] if folder.refused else one_line(error)
         raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
@@ -139,7 +139,7 @@ def ignored(path: Path) -> list[str]:
     header = _gltf_header(path)
     used = [name for name in header.get("extensionsUsed", []) if name not in DRAWN_EXTENSIONS]
     found = [f"{name}: drawn without it" for name in used]
-    places = texture_places(header)
+    places = _agreed_places(header)
     for n, material in enumerate(header.get("materials", [])):
         name = material.get("name", n)
         if any(_places(material)) and name not in places:
@@ -151,7 +151,7 @@ def ignored(path: Path) -> list[str]:
     return found
 
 
-def texture_places(header: Any) -> dict[str, dict[str, Any]]:
+def _agreed_places(header: Any) -> dict[str, dict[str, Any]]:
     """KHR_texture_transform of each material by its name, where all its textures agree and no other material
     is called so."""
     materials = header.get("materials", [])

@@ -143,7 +143,7 @@ def _crease(mesh: trimesh.Trimesh) -> None:
     welded = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     welded.merge_vertices()
     flat = welded.face_adjacency[welded.face_adjacency_angles <= SHARP_EDGE]
-    surface = trimesh.graph.connected_component_labels(flat, node_count=len(mesh.faces))
+    surface = trimesh.graph.connected_component_labels(flat, node_count=len(mesh.faces)).astype(np.int64)
     count, whole = len(mesh.vertices), len(welded.vertices)
     places, corners = np.unique(surface[:, None] * whole + welded.faces, return_inverse=True)
     corners = corners.reshape(-1, 3)

@@ -144,3 +144,14 @@ def test_textured_surfaces_without_normals_have_sharp_edges_and_no_seams(tmp_pat
     np.testing.assert_allclose(part.normals[~at_lid], wall, atol=1e-5)
     np.testing.assert_allclose(np.cos(2 * np.pi * part.uv[~at_lid, 0]), wall[:, 0], atol=1e-4)
     assert len(part.faces) == 3 * count
+
+
+def test_many_surfaces_of_many_vertices_keep_their_corners(tmp_path: Path) -> None:
+    triangles = np.random.default_rng(0).random((40_000, 3, 3))
+    soup = trimesh.Trimesh(triangles.reshape(-1, 3), np.arange(120_000).reshape(-1, 3), process=False)
+    soup.export(tmp_path / "soup.stl")
+    (part,) = load_mesh(tmp_path / "soup.stl", 1.0).parts
+    np.testing.assert_allclose(part.vertices[part.faces], triangles, atol=1e-6)
+    flat = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    across = (part.normals[part.faces] * flat[:, None]).sum(2) / np.linalg.norm(flat, axis=1)[:, None]
+    assert (across > 0.999).all()
