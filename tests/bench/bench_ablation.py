@@ -73,6 +73,10 @@ def one_material(thing: dict[str, Any]) -> dict[str, Any]:
     return {**thing, "materials": {"*": {"hue_deg": [0, 0], "saturation": [1, 1], "value": [1, 1]}}}
 
 
+def usual_materials(thing: dict[str, Any]) -> dict[str, Any]:
+    return {**thing, "materials": {}}
+
+
 def one_shape(thing: dict[str, Any]) -> dict[str, Any]:
     shapes = thing["mesh"]
     return {**thing, "mesh": shapes if isinstance(shapes, str) else shapes[0], "scale": {}}
@@ -81,6 +85,7 @@ def one_shape(thing: dict[str, Any]) -> dict[str, Any]:
 VARIANTS = (
     Variant("the recipe"),
     Variant("materials as the mesh has them", thing=one_material),
+    Variant("materials not described", thing=usual_materials),
     Variant("one shape of one size", thing=one_shape),
     Variant("lenses that bend no line", {"camera": {"distorted": 0.0}}),
     Variant("one light, always the same", {"light": ONE_LIGHT}),
