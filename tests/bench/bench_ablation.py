@@ -69,12 +69,9 @@ NO_AUGMENTATION = dict.fromkeys(("geometry", "color", "hue", "gray", "shadow", "
 SIX_LAYERS = {"keypoint_head_layers": 6, "keypoint_head_channels": 128}
 
 
-def one_material(thing: dict[str, Any]) -> dict[str, Any]:
-    return {**thing, "materials": {"*": {"hue_deg": [0, 0], "saturation": [1, 1], "value": [1, 1]}}}
-
-
-def usual_materials(thing: dict[str, Any]) -> dict[str, Any]:
-    return {**thing, "materials": {}}
+def with_materials(**ranges: list[float]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The same ranges for all parts; none: those of parts that object.yaml does not describe."""
+    return lambda thing: {**thing, "materials": {"*": ranges} if ranges else {}}
 
 
 def one_shape(thing: dict[str, Any]) -> dict[str, Any]:
@@ -84,8 +81,14 @@ def one_shape(thing: dict[str, Any]) -> dict[str, Any]:
 
 VARIANTS = (
     Variant("the recipe"),
-    Variant("materials as the mesh has them", thing=one_material),
-    Variant("materials not described", thing=usual_materials),
+    Variant(
+        "materials as the mesh has them",
+        thing=with_materials(hue_deg=[0, 0], saturation=[1, 1], value=[1, 1]),
+    ),
+    Variant("materials not described", thing=with_materials()),
+    Variant(
+        "parts of any colour", thing=with_materials(hue_deg=[-180, 180], saturation=[0, 2], value=[0.4, 1.6])
+    ),
     Variant("one shape of one size", thing=one_shape),
     Variant("lenses that bend no line", {"camera": {"distorted": 0.0}}),
     Variant("one light, always the same", {"light": ONE_LIGHT}),
