@@ -143,7 +143,9 @@ def ignored(path: Path) -> list[str]:
     for n, material in enumerate(header.get("materials", [])):
         name = material.get("name", n)
         if any(_places(material)) and name not in places:
-            found.append(f"{PLACES} of material {name}: drawn without it, for its textures do not agree")
+            found.append(
+                f"{PLACES} of material {name}: drawn without it: its textures or its namesakes disagree"
+            )
         if material.get("alphaMode", "OPAQUE") != "OPAQUE":
             found.append(f"alphaMode {material['alphaMode']} of material {name}: drawn opaque")
         if any(texture.get("texCoord", 0) for texture in _textures(material)):
