@@ -4,12 +4,14 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import ConfigError
 from synth.geometry import BROWN_CONRADY_COUNTS, FISHEYE_COUNT, from_opencv
-from synth.yaml import Loader, describe, read_yaml
+from synth.system.yaml_files import Loader, describe, read_yaml
+from synth.types import Array, Camera, Distortion
 
 FISHEYE_NAMES = ("fisheye", "equidistant", "kannala_brandt4")
 
@@ -91,3 +93,13 @@ def _whole(raw: dict[str, Any], field: str, path: Path) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigError(f"{path}: {field}: expected a whole number of pixels, got {value!r}")
     return value
+
+
+def calibrated_camera(calibration: Calibration, longer_px: int, T_world_from_camera: Array) -> Camera:
+    """The real camera at that pose, its image scaled to the longer side."""
+    scale = longer_px / max(calibration.width_px, calibration.height_px)
+    fx, fy, cx, cy = (scale * value for value in calibration.matrix)
+    K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    lens = Distortion(calibration.model, calibration.coefficients) if calibration.coefficients else None
+    size = round(scale * calibration.width_px), round(scale * calibration.height_px)
+    return Camera(*size, K, T_world_from_camera, lens)

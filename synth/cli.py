@@ -9,7 +9,7 @@ from rich.console import Console
 from synth.config import EXECUTORS, LAYOUTS, RENDERERS
 
 if TYPE_CHECKING:
-    from synth.coco import Category
+    from synth.dataset.coco import Category
 
 console = Console(soft_wrap=True, markup=False)
 
@@ -64,7 +64,8 @@ def render(
 ) -> None:
     """Render a labelled data set, or top one up to N images."""
     from synth.config import load_config
-    from synth.generate import RenderJob, generate
+    from synth.generate.job import RenderJob
+    from synth.generate.run import generate
 
     photos, maps = background_folder(backgrounds), environment_folder(environments)
     job = RenderJob(object_, load_config(config), photos, seed, renderer, maps)
@@ -74,7 +75,7 @@ def render(
 
 def background_folder(choice: str) -> Path | None:
     """The folder of the background pool, None for procedural surfaces only."""
-    from synth.fetch import background_photos
+    from synth.fetch.pools import background_photos
 
     if choice == "none":
         return None
@@ -83,7 +84,7 @@ def background_folder(choice: str) -> Path | None:
 
 def environment_folder(choice: str) -> Path | None:
     """The folder of the pool of environment maps, None for even light."""
-    from synth.fetch import environment_maps
+    from synth.fetch.pools import environment_maps
 
     if choice == "none":
         return None
@@ -97,8 +98,8 @@ def environment_folder(choice: str) -> Path | None:
 @click.option("--object", "object_", default=None, help="What is labelled, where the labels do not say it.")
 def preview(dataset: Path, out: Path | None, count: int, object_: str | None) -> None:
     """Draw images with their labels, in any format that `convert` reads, on one contact sheet."""
-    from synth.convert import read
-    from synth.preview import preview_sheet
+    from synth.dataset.convert import read
+    from synth.inspect.preview import preview_sheet
 
     labels, folder = read(dataset, _category(object_), object_)
     target = out or folder / "preview.jpg"
@@ -111,8 +112,8 @@ def preview(dataset: Path, out: Path | None, count: int, object_: str | None) ->
 @click.option("--object", "object_", default=None, help="Compare names and number of keypoints with it.")
 def validate(dataset: Path, object_: str | None) -> None:
     """Look for faults in COCO keypoints or one JSON an image; exit code 2 when there are errors."""
-    from synth.assets import load_schema
-    from synth.validate import print_report, validate_dataset
+    from synth.dataset.validate import print_report, validate_dataset
+    from synth.objects.load import load_schema
 
     report = validate_dataset(dataset, load_schema(object_)[2] if object_ else None)
     print_report(report)
@@ -129,11 +130,12 @@ def asset() -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Turntable picture.")
 def asset_check(path: str, out: Path | None) -> None:
     """Lint an object and draw it from all sides with its keypoints named."""
-    from synth.asset_check import check_object, print_findings, write_turntable
-    from synth.assets import load_object
+    from synth.inspect.asset_check import check_object
+    from synth.inspect.remark import print_remarks
+    from synth.inspect.turntable import write_turntable
+    from synth.objects.load import load_object
 
-    findings = check_object(path)
-    failed = print_findings(findings)
+    failed = print_remarks(check_object(path))
     if not failed:
         target = out or Path("runs") / load_object(path).name / "turntable.png"
         write_turntable(path, target)
@@ -146,7 +148,7 @@ def asset_check(path: str, out: Path | None) -> None:
 @click.option("--mesh", type=click.Path(path_type=Path), required=True)
 def asset_new(path: Path, mesh: Path) -> None:
     """Start an object folder from a mesh: a commented object.yaml to fill in."""
-    from synth.asset_check import write_template
+    from synth.inspect.template import write_template
 
     for name in write_template(path, mesh):
         console.print(f"warning: {mesh} names {name!r}, which does not exist: drawn without it")
@@ -157,7 +159,8 @@ def asset_new(path: Path, mesh: Path) -> None:
 @click.argument("what", type=click.Choice(["chessboards", "backgrounds", "environments"]))
 def fetch(what: str) -> None:
     """Fetch the real chessboard photos or a default pool; prints the folder."""
-    from synth.fetch import background_photos, chessboard_photos, environment_maps
+    from synth.fetch.chessboards import chessboard_photos
+    from synth.fetch.pools import background_photos, environment_maps
 
     take = {
         "chessboards": chessboard_photos,
@@ -174,15 +177,15 @@ def fetch(what: str) -> None:
 @click.option("--object", "object_", help="From and to bop, and for folders of one JSON a photo.")
 def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
     """Labels at SOURCE (COCO, YOLO-pose, one JSON a photo; for bop a rendered folder) as TARGET."""
-    from synth.convert import convert as run
+    from synth.dataset.convert import convert as run
 
     console.print(f"{target}: {run(source, target, to, _category(object_), object_)} images")
 
 
 def _category(object_: str | None) -> "Category | None":
     """What labels of the object are."""
-    from synth.assets import load_schema
-    from synth.coco import Category
+    from synth.dataset.coco import Category
+    from synth.objects.load import load_schema
 
     if object_ is None:
         return None

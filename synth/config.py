@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth.calibration import Calibration, read_calibration
 from synth.errors import ConfigError
-from synth.yaml import Range, WholeRange, between, describe, read_yaml
+from synth.system.yaml_files import Range, WholeRange, between, describe, read_yaml
 
 RENDERERS = ("fast", "pyrender")
 """Backends of synth.render, the default first: equal labels; pyrender is the slow reference."""
 EXECUTORS = ("processes", "ray")
 """Who renders: processes of this machine, or a Ray cluster. Equal bytes."""
 LAYOUTS = ("folder", "webdataset")
-"""How synth.store lays the data set out: an image a file, or tar shards."""
+"""How synth.dataset.store lays the data set out: an image a file, or tar shards."""
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "synth"
 
 Share = Annotated[float, Field(ge=0, le=1)]

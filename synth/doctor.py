@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from synth.fetch import BACKGROUNDS, CHESSBOARDS, ENVIRONMENTS, cache_folder
 from synth.render.egl import remedy
+from synth.system.cache import BACKGROUNDS, CHESSBOARDS, ENVIRONMENTS, cache_folder
 
 LITTLE_DISK_GB = 5
 PROBE_SECONDS = 60

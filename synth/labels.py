@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from synth.geometry import project
-from synth.instance import Library, camera_from_object, faces_camera, object_points
+from synth.objects.library import Library
+from synth.scene.instances import camera_from_object, faces_camera, object_points
 from synth.types import (
     NOT_LABELLED,
     OCCLUDED,

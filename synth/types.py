@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Rgb = NDArray[np.uint8]
+"""A picture, (H, W, 3) sRGB."""
+Rng = np.random.Generator
 
 NOT_LABELLED, OCCLUDED, VISIBLE = 0, 1, 2
 """Values of a keypoint's v: outside the image or unlabelled; in the image but hidden; visible."""
@@ -43,7 +46,8 @@ class Part:
     uv: (V, 2), (0, 0) = bottom-left of the texture, or None. texture: (h, w, 3) uint8 sRGB or None.
     base_color: linear RGB factor in [0, 1], multiplied with the texture. vertex_colors: (V, 3) uint8 sRGB.
     normal_texture: (h, w, 3) uint8 in tangent space, +Y up. surface_texture: (h, w, 3) uint8, G times
-    roughness, B times metallic (glTF 2.0). closed: its back never shows, see synth.meshes.closed_faces.
+    roughness, B times metallic (glTF 2.0). closed: its back never shows, see
+    synth.objects.meshes.closed_faces.
     """
 
     name: str

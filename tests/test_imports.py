@@ -1,44 +1,31 @@
-"""The layering: synth stands alone, and train takes little from it."""
+"""The plan of the house: rooms import downwards only, synth stands alone, train takes little from it."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TRAIN_MAY_IMPORT = {
-    "synth.assets",
-    "synth.calibration",
-    "synth.cli",
-    "synth.coco",
-    "synth.config",
-    "synth.doctor",
-    "synth.draw",
-    "synth.errors",
-    "synth.faults",
-    "synth.fetch",
-    "synth.files",
-    "synth.formats.images",
-    "synth.formats.shapes",
-    "synth.generate",
-    "synth.geometry",
-    "synth.preview",
-    "synth.progress",
-    "synth.sample",
-    "synth.scene_json",
-    "synth.shards",
-    "synth.worker",
-    "synth.types",
-    "synth.validate",
-    "synth.yaml",
-}
+SYNTH = [
+    *("errors", "types", "geometry", "system", "calibration", "config", "sensor", "objects", "scene"),
+    *("render", "labels", "dataset", "generate", "fetch", "inspect", "doctor", "cli"),
+]
+"""The rooms of synth, modules and sub-packages, from the ground up: each imports only those before it."""
+TRAIN = [
+    *("config", "device", "runtime", "types", "data", "model", "detect", "score", "run"),
+    *("doctor", "demo", "cli_training", "cli_use", "cli"),
+]
+TRAIN_MAY_IMPORT = set(SYNTH) - {"sensor", "scene", "render", "labels"}
+"""What a picture shows and how it is drawn is none of train's business."""
 SYNTH_NEVER_IMPORTS = {"timm", "torch", "torchvision", "train"}
+FILES = sorted(path for package in ("synth", "train") for path in (ROOT / package).rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
-    """Modules named in the file's import statements, `from a import b` as both a and a.b."""
+    """Modules named in the file's import statements, `from a import b` as a.b where that is a module."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -46,39 +33,74 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if is_module(name) else node.module for name in inner}
     return names
 
 
-def files_of(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
-
-
-def module_files(name: str) -> bool:
+def is_module(name: str) -> bool:
     path = ROOT / name.replace(".", "/")
     return path.with_suffix(".py").is_file() or path.is_dir()
 
 
-@pytest.mark.parametrize("path", files_of("synth"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_synth_imports_neither_train_nor_torch(path: Path) -> None:
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room(module: str) -> str:
+    """`objects` of synth.objects.load; '' of synth itself."""
+    return [*module.split("."), ""][1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_rooms_import_only_what_lies_below(path: Path) -> None:
+    module = module_of(path)
+    package = module.split(".")[0]
+    order = SYNTH if package == "synth" else TRAIN
+    if not room(module):
+        assert not imported(path)
+        return
+    floor = order.index(room(module))
     for name in imported(path):
-        prefixes = {".".join(name.split(".")[: i + 1]) for i in range(name.count(".") + 1)}
-        assert not prefixes & SYNTH_NEVER_IMPORTS, f"{path} imports {name}"
+        if name.split(".")[0] == package and room(name) != room(module):
+            assert order.index(room(name)) < floor, f"{module} imports {name}, which lies above it"
 
 
-@pytest.mark.parametrize("path", files_of("train"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_train_imports_only_the_named_modules_of_synth(path: Path) -> None:
-    modules = {n for n in imported(path) if n.startswith("synth.") and module_files(n)}
-    assert modules <= TRAIN_MAY_IMPORT
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    graph = {module_of(path): {n for n in imported(path) if is_module(n)} for path in FILES}
+
+    def walk(module: str, way: tuple[str, ...], done: set[str]) -> Iterator[tuple[str, ...]]:
+        if module in way:
+            yield (*way[way.index(module) :], module)
+        elif module not in done:
+            for other in sorted(graph.get(module, ())):
+                yield from walk(other, (*way, module), done)
+            done.add(module)
+
+    done: set[str] = set()
+    assert [circle for module in graph for circle in walk(module, (), done)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_synth_imports_neither_train_nor_torch_and_train_few_rooms_of_synth(path: Path) -> None:
+    module = module_of(path)
+    for name in imported(path):
+        if module.startswith("synth"):
+            assert name.split(".")[0] not in SYNTH_NEVER_IMPORTS, f"{module} imports {name}"
+        elif name.startswith("synth."):
+            assert room(name) in TRAIN_MAY_IMPORT, f"{module} imports {name}"
+
+
+def test_every_package_says_in_a_sentence_what_it_is() -> None:
+    for path in FILES:
+        if path.name == "__init__.py":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            assert ast.get_docstring(tree), path
+            assert len(tree.body) == 1, f"{path}: holds more than its docstring"
 
 
 def test_importing_all_of_synth_loads_no_torch() -> None:
-    modules = [
-        str(p.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__")
-        for p in files_of("synth")
-        if "pyrender" not in p.name
-    ]
+    modules = [module_of(p) for p in FILES if p.is_relative_to(ROOT / "synth") and "pyrender" not in p.name]
     loaded = "{'torch', 'train'} & set(sys.modules) or 'neither'"
     code = f"import sys; [__import__(m) for m in {modules}]; print({loaded})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

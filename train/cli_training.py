@@ -72,10 +72,10 @@ def train_command(
     tune_cpu()
     from synth.cli import background_folder, environment_folder
     from synth.config import load_config as load_render_config
-    from synth.generate import RenderJob
+    from synth.generate.job import RenderJob
     from train.config import load_config, preset_path, with_changes
-    from train.predict import snapshot_folder
-    from train.setup import Sources, load_run, object_categories
+    from train.detect.predict import snapshot_folder
+    from train.run.sources import Sources, load_run, object_categories
 
     device = chosen_device(device)
     recipe = load_config(preset_path(preset, device == "cuda"))
@@ -105,7 +105,7 @@ def train_command(
         init and snapshot_folder(init),
     )
     recipe, data, meta = load_run(recipe, *object_categories(objects), sources, real_fraction is not None)
-    from train.engine import train
+    from train.run.engine import train
 
     result = train(recipe, data, meta, out, device, resume, sources.init)
     if os.environ.get("RANK", "0") == "0":
@@ -144,8 +144,8 @@ def eval_command(weights: Path, real: Path, objects: tuple[str, ...], out: Path,
     tune_cpu()
     from rich.console import Console
 
-    from train.evaluate import evaluate_photos, print_table
-    from train.setup import object_categories
+    from train.run.sources import object_categories
+    from train.score.evaluate import evaluate_photos, print_table
 
     categories, _ = object_categories(objects)
     result = evaluate_photos(weights, real, out, categories, chosen_device(device))
@@ -163,8 +163,8 @@ def compare_command(a: Path, b: Path, out: Path | None) -> None:
 
     from rich.console import Console
 
-    from synth.files import write_text
-    from train.compare import compare, print_comparison
+    from synth.system.files import write_text
+    from train.score.compare import compare, print_comparison
 
     result = compare(a, b)
     print_comparison(result, Console())
@@ -201,9 +201,9 @@ def sweep_command(
     tune_cpu()
     from rich.console import Console
 
+    from synth.dataset.coco import object_category
     from train.config import load_config, preset_path, with_changes
-    from train.setup import object_category
-    from train.sweep import Sources, print_sweep, sweep
+    from train.run.sweep import Sources, print_sweep, sweep
 
     device = chosen_device(device)
     config = with_changes(

@@ -54,9 +54,9 @@ def predict_command(
 ) -> None:
     """Find objects in images, folders, globs, videos or a camera (its number)."""
     tune_cpu()
-    from train.inputs import find_inputs
-    from train.predict import Detector, Settings
-    from train.predict_files import predict_files
+    from train.detect.inputs import find_inputs
+    from train.detect.predict import Detector, Settings
+    from train.detect.predict_files import predict_files
 
     settings = Settings(score, nms, detections, size)
     photos, films = find_inputs(inputs)
@@ -78,9 +78,9 @@ def label_helper_command(
 ) -> None:
     """First labels for unlabelled photos, to correct in CVAT or Label Studio: least certain photos first."""
     tune_cpu()
-    from train.inputs import find_inputs
-    from train.label_helper import COCO_FILE, WEAKEST, label_helper
-    from train.predict import Detector, Settings
+    from train.detect.inputs import find_inputs
+    from train.detect.label_helper import COCO_FILE, WEAKEST, label_helper
+    from train.detect.predict import Detector, Settings
 
     photos, films = find_inputs(inputs)
     if films:
@@ -114,10 +114,10 @@ def export_command(
 ) -> None:
     """One file that finds objects without this project: ONNX (read by train/runtime.py) or TorchScript."""
     tune_cpu()
-    from train.checkpoint import read_meta
-    from train.datasets import read_samples
-    from train.export import export, quantize
-    from train.predict import Settings, snapshot_folder
+    from train.data.samples import read_samples
+    from train.detect.export import export, quantize
+    from train.detect.predict import Settings, snapshot_folder
+    from train.model.snapshot import read_meta
 
     if int8 is not None and file_format != "onnx":
         raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
@@ -152,9 +152,9 @@ def pose_command(
 ) -> None:
     """Where objects are, seen from the camera: metres, from keypoints and intrinsics."""
     tune_cpu()
-    from train.inputs import find_inputs
-    from train.pose_files import POSES, pose_files
-    from train.predict import Detector, Settings
+    from train.detect.inputs import find_inputs
+    from train.detect.pose_files import POSES, pose_files
+    from train.detect.predict import Detector, Settings
 
     photos, films = find_inputs(inputs)
     if films:
@@ -177,7 +177,7 @@ def eval_pose_command(
 ) -> None:
     """Measure poses on rendered images, whose true poses are known."""
     tune_cpu()
-    from train.pose_eval import evaluate_poses
+    from train.score.pose_eval import evaluate_poses
 
     result = evaluate_poses(weights, synth, object_, out, count, chosen_device(device))
     counts = f"{result['n_objects']} objects, {result['n_found']} found, {result['n_posed']} posed"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import ConfigError
-from synth.yaml import describe, read_yaml
+from synth.system.yaml_files import describe, read_yaml
 
 PRESET_FOLDER = Path(__file__).resolve().parents[1] / "configs" / "train"
 
@@ -128,7 +128,7 @@ class AugmentConfig(Section):
 class DataConfig(Section):
     """batch_size: images a step, all processes together. real_fraction: share of real images in every batch,
         or a list of shares, one for each of so many equal stretches of the run ([0, 0.2, 0.5]: real late);
-        None: as train.mix.real_share says.
+        None: as train.data.mix.real_share says.
 
     min_visible_fraction: an object of which less is visible in the picture is not a target.
     box_margin_px: how far a target box reaches beyond its outermost labelled keypoint.

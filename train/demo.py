@@ -6,16 +6,19 @@ from typing import Any
 
 from rich.console import Console
 
-from synth.coco import read_coco
 from synth.config import load_config as load_synth_config
-from synth.fetch import background_photos, chessboard_photos, environment_maps
-from synth.generate import ANNOTATIONS, RenderJob, generate
-from synth.preview import preview_sheet
-from train.checkpoint import STATE
+from synth.dataset.coco import read_coco
+from synth.dataset.log import ANNOTATIONS
+from synth.fetch.chessboards import chessboard_photos
+from synth.fetch.pools import background_photos, environment_maps
+from synth.generate.job import RenderJob
+from synth.generate.run import generate
+from synth.inspect.preview import preview_sheet
 from train.config import load_config, preset_path
-from train.engine import train
-from train.evaluate import evaluate_photos, print_table
-from train.setup import Sources, load_run, object_categories
+from train.model.snapshot import STATE
+from train.run.engine import train
+from train.run.sources import Sources, load_run, object_categories
+from train.score.evaluate import evaluate_photos, print_table
 
 OBJECT = "chessboard"
 IMAGES = 5200

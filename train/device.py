@@ -3,7 +3,7 @@
 import os
 
 from synth.errors import ConfigError
-from synth.worker import keep_memory
+from synth.system.worker import keep_memory
 
 
 def tune_cpu() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from synth.doctor import Check
-from train.weights import VENDOR_FILES, cache_folder
+from train.model.weights import VENDOR_FILES, cache_folder
 
 
 def check_training() -> list[Check]:

@@ -18,11 +18,9 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.background import surface
-from synth.environment import LEVELS_PX, surround_of
 from synth.geometry import apply
-from synth.instance import Library, joint_transform
-from synth.render.base import (
+from synth.objects.library import Library
+from synth.render.contents import (
     BACKDROP_REACH,
     backdrop_texture,
     chosen_texture,
@@ -66,6 +64,9 @@ from synth.render.shade import (
     shaded_places,
     soft_shadow,
 )
+from synth.scene.environment import LEVELS_PX, surround_of
+from synth.scene.instances import joint_transform
+from synth.scene.surfaces import surface
 from synth.types import Array, Light, Look, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 512
@@ -158,7 +159,7 @@ def boxes(draws: Sequence[_Draw]) -> Array:
 
 
 class FastRenderer:
-    """See synth.render.base.Renderer."""
+    """See synth.render.protocol.Renderer."""
 
     def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
         self._library = library

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.geometry import inverse, project, rigid, rotation_between
-from synth.render.base import BACKDROP_REACH, reach
+from synth.render.contents import BACKDROP_REACH, reach
 from synth.types import Array, Camera, SceneSpec
 
 FINE = 4

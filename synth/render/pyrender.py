@@ -28,12 +28,10 @@ from OpenGL.GL import (
 )
 from pyrender.renderer import Renderer as _GLRenderer
 
-from synth.background import surface
-from synth.environment import surround_of
 from synth.errors import EnvironmentProblem
 from synth.geometry import rigid, rotation_between
-from synth.instance import Library, joint_transform
-from synth.render.base import (
+from synth.objects.library import Library
+from synth.render.contents import (
     backdrop,
     backdrop_texture,
     clip_planes,
@@ -45,6 +43,9 @@ from synth.render.base import (
     varied_texture,
 )
 from synth.render.egl import remedy
+from synth.scene.environment import surround_of
+from synth.scene.instances import joint_transform
+from synth.scene.surfaces import surface
 from synth.types import Array, Look, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 1024
@@ -136,7 +137,7 @@ class _Offscreen(pyrender.OffscreenRenderer):
 
 
 class PyrenderRenderer:
-    """See synth.render.base.Renderer."""
+    """See synth.render.protocol.Renderer."""
 
     def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
         self._library = library

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from synth.geometry import apply
-from synth.instance import Library, moved
-from synth.render.base import unit_shape
+from synth.objects.library import Library
+from synth.render.contents import unit_shape
+from synth.scene.instances import moved
 from synth.types import Array, Distractor, SceneSpec
 
 SHADE_LEVELS = 6

@@ -23,12 +23,14 @@ import numpy as np
 import torch
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
-from train.datasets import read_image, read_samples
-from train.export import export, quantize
-from train.metrics import Found, evaluate, truth_of
-from train.predict import Detector, Settings
+from synth.system.pictures import read_image
+from train.data.samples import read_samples
+from train.data.transforms import resize
+from train.detect.export import export, quantize
+from train.detect.predict import Detector, Settings
 from train.runtime import Detection, OnnxDetector, fit_size
-from train.transforms import resize
+from train.score.metrics import evaluate
+from train.types import Found, truth_of
 
 Runner = Callable[[Any], Sequence[Detection]]
 

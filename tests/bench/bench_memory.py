@@ -14,8 +14,9 @@ from pathlib import Path
 
 from synth.cli import background_folder
 from synth.config import EXECUTORS, LAYOUTS, load_config
-from synth.generate import RenderJob, generate
-from synth.store import find_store
+from synth.dataset.store import find_store
+from synth.generate.job import RenderJob
+from synth.generate.run import generate
 
 WARM = 500
 

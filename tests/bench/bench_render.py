@@ -29,13 +29,17 @@ import cv2
 import numpy as np
 import trimesh
 
-from synth.assets import ASSETS
-from synth.background import load_rgb, photo_names
 from synth.config import RENDERERS, SynthConfig, load_config
-from synth.files import write_bytes
-from synth.generate import RenderJob, log_row, render_image, rendered
-from synth.render import open_renderer
-from synth.worker import tune_worker
+from synth.dataset.log import log_row
+from synth.generate.images import render_image
+from synth.generate.job import RenderJob
+from synth.generate.run import rendered
+from synth.objects.load import ASSETS
+from synth.render.backends import open_renderer
+from synth.scene.background import photo_names
+from synth.system.files import write_bytes
+from synth.system.pictures import load_rgb
+from synth.system.worker import tune_worker
 
 SIZE = 640, 480
 PLAIN, PLAIN_ON_ALL = "plain", "plain, all cores"
@@ -123,7 +127,7 @@ def whole_command(
 
 def only_render(backend: str, object_: str, photos: Path | None, maps: Path | None) -> Callable[[int], None]:
     """The renderer alone, its textures resident: the same few scenes again and again."""
-    from synth.sample import sample_scene
+    from synth.scene.sample import sample_scene
 
     job = RenderJob(object_, load_config("default"), photos, 0, backend, maps)
     library = job.library()

@@ -21,17 +21,19 @@ import moderngl
 import numpy as np
 
 import synth.render.fast
-from synth.assets import ASSETS
-from synth.background import crop_photo, load_photo, photo_names
 from synth.config import SynthConfig, load_config
-from synth.generate import RenderJob, log_row
+from synth.dataset.log import log_row
+from synth.generate.job import RenderJob
 from synth.labels import make_labels
-from synth.lens import take
-from synth.render import open_renderer
-from synth.sample import sample_scene, stream
+from synth.objects.load import ASSETS
+from synth.render.backends import open_renderer
+from synth.render.lens import render_through_lens
+from synth.scene.background import crop_photo, load_photo, photo_names
+from synth.scene.sample import sample_scene
+from synth.scene.streams import stream
 from synth.sensor import apply, encode_jpeg
+from synth.system.worker import tune_worker
 from synth.types import RenderResult
-from synth.worker import tune_worker
 
 WARM_UP = 200
 
@@ -79,7 +81,7 @@ def main() -> None:
     renderer.render = clock.timed("prepared for drawing", renderer.render)  # type: ignore[method-assign]
     steps = {
         "sampling": sample_scene,
-        "lens": take,
+        "lens": render_through_lens,
         "sensor": apply,
         "labels": make_labels,
         "JPEG": encode_jpeg,

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
+from synth.dataset.coco import object_category
 from train.config import load_config, preset_path
-from train.datasets import read_samples
-from train.engine import collate
-from train.mix import Draw
-from train.model import build_model
-from train.setup import object_category
-from train.transforms import TrainingImages
+from train.data.mix import Draw
+from train.data.samples import read_samples
+from train.data.transforms import TrainingImages
+from train.model.build import build_model
+from train.run.engine import collate
 
 FROZEN = ("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1")
 

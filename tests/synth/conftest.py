@@ -8,21 +8,13 @@ import numpy as np
 import pytest
 import trimesh
 
-from synth.assets import load_object
 from synth.config import RENDERERS, SynthConfig
 from synth.geometry import intrinsics, look_at, rigid
-from synth.instance import Library
-from synth.render import Renderer, open_renderer
-from synth.types import (
-    Background,
-    Camera,
-    Distractor,
-    Light,
-    Look,
-    ObjectInstance,
-    SceneSpec,
-    Sensor,
-)
+from synth.objects.library import Library
+from synth.objects.load import load_object
+from synth.render.backends import open_renderer
+from synth.render.protocol import Renderer
+from synth.types import Background, Camera, Distractor, Light, Look, ObjectInstance, SceneSpec, Sensor
 
 BOX_YAML = """\
 name: box

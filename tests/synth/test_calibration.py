@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from synth.config import load_config
 from synth.errors import ConfigError
-from synth.instance import Library
-from synth.sample import sample_scene
+from synth.objects.library import Library
+from synth.scene.sample import sample_scene
 from train.cli import main
 
 K = np.array([[1210.5, 0.0, 645.25], [0.0, 1208.0, 350.75], [0.0, 0.0, 1.0]])

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from synth.assets import load_object
 from synth.config import SynthConfig
 from synth.geometry import project
-from synth.instance import Library, object_points
 from synth.labels import label_keypoints, make_labels
-from synth.render import open_renderer
-from synth.sample import sample_scene
+from synth.objects.library import Library
+from synth.objects.load import load_object
+from synth.render.backends import open_renderer
+from synth.scene.instances import object_points
+from synth.scene.sample import sample_scene
 from synth.types import OCCLUDED, VISIBLE, SceneSpec
 
 ALONE = {

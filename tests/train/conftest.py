@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from synth.coco import Annotation, Category, ImageLabels, write_coco
+from synth.dataset.coco import Annotation, Category, ImageLabels, write_coco
 from synth.types import KeypointSchema
 from train.config import TrainConfig, load_config, preset_path, with_changes
 

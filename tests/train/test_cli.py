@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from synth.coco import Category
+from synth.dataset.coco import Category
 from synth.errors import ConfigError
-from train import engine, setup
-from train.checkpoint import describe, write_snapshot
 from train.cli import main
 from train.config import TrainConfig
-from train.model import build_model
+from train.model.build import build_model
+from train.model.snapshot import describe, write_snapshot
+from train.run import engine
+from train.run import sources as setup
 
 Maker = Callable[..., Path]
 

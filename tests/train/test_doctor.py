@@ -10,7 +10,7 @@ import train.doctor
 from synth.doctor import Check
 from train.cli import main
 from train.doctor import check_torch, check_weights
-from train.weights import VENDOR_FILES
+from train.model.weights import VENDOR_FILES
 
 
 def test_torch_names_its_version() -> None:

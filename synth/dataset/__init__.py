@@ -1,0 +1,1 @@
+"""Labelled images on disk, in our format and others'. Renders nothing."""

@@ -1,0 +1,187 @@
+"""Ultralytics' YOLO-pose layout: data.yaml, images/SPLIT/NAME.jpg, labels/SPLIT/NAME.txt.
+
+A label line is `class cx cy w h x y v x y v …`, all but class and v as shares of the image's size, with v as
+in COCO. data.yaml holds kpt_shape, flip_idx and names, and beyond Ultralytics' keys kpt_names, skeleton,
+oks_sigmas, category_ids and flip_defined, so that nothing of the keypoint schema is lost. Masks, areas and
+crowds have no place in it.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from synth.dataset.coco import (
+    DEFAULT_SIGMA,
+    Annotation,
+    Category,
+    ImageLabels,
+    KeypointDataset,
+    distinct,
+    sound,
+)
+from synth.dataset.placing import flat_names, place_sized
+from synth.errors import DataError
+from synth.system.pictures import image_size, images_in, refuse_broken_link
+from synth.system.yaml_files import read_yaml
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
+
+DATA = "data.yaml"
+SPLITS = ("train", "val")
+VAL_EVERY = 10
+MAX_KEYPOINTS = 1000
+
+
+def write(dataset: KeypointDataset, root: Path, target: Path) -> None:
+    """Images of `root`; every VAL_EVERY-th goes to val. Raises DataError for categories whose keypoints are
+    not alike."""
+    counts = {len(c.schema) for c in dataset.categories}
+    if len(counts) != 1:
+        raise DataError(f"categories have {sorted(counts)} keypoints, YOLO-pose needs one number for all")
+    schemas = [category.schema for category in dataset.categories]
+    if len({(s.skeleton, s.flip_pairs, s.oks_sigmas) for s in schemas}) > 1:
+        raise DataError(
+            "categories differ in skeleton, flip pairs or sigmas, YOLO-pose needs the same for all"
+        )
+    (target / DATA).write_text(yaml.safe_dump(_description(dataset, counts.pop()), sort_keys=False))
+    classes = {category.id: n for n, category in enumerate(dataset.categories)}
+    for n, (image, name) in enumerate(zip(dataset.images, flat_names(dataset.images), strict=True)):
+        split = SPLITS[n % VAL_EVERY == VAL_EVERY - 1]
+        size = place_sized(image, root, target / "images" / split / name)
+        label = target / "labels" / split / f"{Path(name).stem}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("".join(_line(a, classes[a.category_id], size) for a in image.annotations))
+
+
+def read(folder: Path) -> KeypointDataset:
+    """Both splits as one data set, file names relative to `folder`. Raises DataError naming file and line."""
+    path = folder / DATA
+    raw = read_yaml(path, DataError)
+    categories = _categories(raw, path)
+    images: list[ImageLabels] = []
+    for split in SPLITS:
+        for picture in images_in(folder / "images" / split):
+            width, height = image_size(picture)
+            label = folder / "labels" / split / f"{picture.stem}.txt"
+            annotations = tuple(
+                _annotation(line, f"{label}: line {n}", categories, width, height)
+                for n, line in enumerate(_lines(label), start=1)
+                if line.strip()
+            )
+            name = picture.relative_to(folder).as_posix()
+            images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
+    if not images:
+        raise DataError(f"{folder}: no images in images/train or images/val")
+    return KeypointDataset(categories, tuple(images))
+
+
+def _lines(label: Path) -> list[str]:
+    """None for an image without objects, whose label file may be absent."""
+    refuse_broken_link(label)
+    try:
+        return label.read_text(encoding="utf-8").splitlines() if label.is_file() else []
+    except UnicodeDecodeError as error:
+        raise DataError(f"{label}: expected text in UTF-8: {error}") from error
+
+
+def _description(dataset: KeypointDataset, k: int) -> dict[str, Any]:
+    schema = dataset.categories[0].schema
+    flip = list(range(k))
+    for a, b in schema.flip_pairs or ():
+        flip[a], flip[b] = b, a
+    return {
+        "train": "images/train",
+        "val": "images/val" if len(dataset.images) >= VAL_EVERY else "images/train",
+        "kpt_shape": [k, 3],
+        **({} if schema.flip_pairs is None else {"flip_idx": flip}),
+        "names": {n: category.name for n, category in enumerate(dataset.categories)},
+        "kpt_names": {n: list(c.schema.names) for n, c in enumerate(dataset.categories)},
+        "skeleton": [list(pair) for pair in schema.skeleton],
+        "oks_sigmas": list(schema.oks_sigmas),
+        "category_ids": [category.id for category in dataset.categories],
+        "flip_defined": schema.flip_pairs is not None,
+    }
+
+
+def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
+    try:
+        k, size = (int(x) for x in raw["kpt_shape"])
+        if size != 3 or not 0 < k <= MAX_KEYPOINTS:
+            raise DataError(f"{path}: kpt_shape: {raw['kpt_shape']}, expected [K, 3]")
+        names = _names(raw["names"], path)
+        flip = [int(x) for x in raw.get("flip_idx") or range(k)]
+        if sorted(flip) != list(range(k)) or any(flip[j] != i for i, j in enumerate(flip)):
+            raise DataError(f"{path}: flip_idx: {flip}, expected pairs among 0 to {k - 1}")
+        pairs = tuple((i, j) for i, j in enumerate(flip) if i < j)
+        keypoints = raw.get("kpt_names") or {}
+        ids = [int(x) for x in raw.get("category_ids") or range(1, len(names) + 1)]
+        if len(ids) != len(names):
+            raise DataError(f"{path}: category_ids: {ids}, expected {len(names)} of them (one per name)")
+        categories = tuple(
+            Category(
+                ids[n],
+                name,
+                KeypointSchema(
+                    names=tuple(map(str, keypoints.get(n) or [f"keypoint_{i}" for i in range(k)])),
+                    skeleton=tuple((int(a), int(b)) for a, b in raw.get("skeleton") or ()),
+                    flip_pairs=pairs if raw.get("flip_defined", bool(raw.get("flip_idx"))) else None,
+                    oks_sigmas=tuple(float(s) for s in raw.get("oks_sigmas") or [DEFAULT_SIGMA] * k),
+                ),
+            )
+            for n, name in enumerate(names)
+        )
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise DataError(f"{path}: expected kpt_shape, names and flip_idx of YOLO-pose: {error!r}") from error
+    for category in categories:
+        if len(category.schema) != k:
+            raise DataError(f"{path}: kpt_names: {len(category.schema)} of {category.name!r}, expected {k}")
+    return distinct(tuple(sound(category, str(path)) for category in categories), str(path))
+
+
+def _names(raw: Any, path: Path) -> list[str]:
+    """A class's number is its place."""
+    named = {int(n): name for n, name in raw.items()} if isinstance(raw, dict) else dict(enumerate(raw))
+    places = range(len(named))
+    if (
+        isinstance(raw, str)
+        or not named
+        or set(named) != set(places)
+        or not all(isinstance(name, str | int | float) for name in named.values())
+    ):
+        raise DataError(f"{path}: names: {raw!r:.60}, expected a list of names, or a mapping from 0, 1, …")
+    return [str(named[n]) for n in places]
+
+
+def _line(annotation: Annotation, class_: int, size_px: tuple[int, int]) -> str:
+    size = np.array(size_px, dtype=np.float64)
+    x0, y0, x1, y1 = annotation.box_xyxy / np.tile(size, 2)
+    shares = annotation.keypoints[:, :2] / size
+    words = [str(class_), *(repr(float(v)) for v in ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0))]
+    for (x, y), v in zip(shares.tolist(), annotation.keypoints[:, 2].tolist(), strict=True):
+        words += [repr(x), repr(y), str(int(v))]
+    return " ".join(words) + "\n"
+
+
+def _annotation(
+    line: str, where: str, categories: tuple[Category, ...], width: int, height: int
+) -> Annotation:
+    try:
+        class_, *numbers = (float(word) for word in line.split())
+    except ValueError as error:
+        raise DataError(f"{where}: {line[:60]!r}: expected numbers") from error
+    if class_ not in range(len(categories)):
+        raise DataError(f"{where}: class {class_:g}, expected a known class, 0 to {len(categories) - 1}")
+    category = categories[int(class_)]
+    k = len(category.schema)
+    if len(numbers) != 4 + 3 * k or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: {1 + len(numbers)} values, expected {5 + 3 * k} finite ones")
+    cx, cy, w, h = numbers[:4]
+    points = np.array(numbers[4:]).reshape(k, 3) * [width, height, 1.0]
+    if not np.isin(points[:, 2], (NOT_LABELLED, OCCLUDED, VISIBLE)).all():
+        raise DataError(f"{where}: v {points[:, 2].tolist()}, expected 0, 1 or 2 for each keypoint")
+    box = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * np.tile([width, height], 2)
+    return Annotation(category.id, box, points, float(np.prod(box[2:] - box[:2])))

@@ -1,0 +1,226 @@
+"""Says what is wrong in a COCO-keypoints data set, whoever wrote it, and how much of it can train.
+
+Unlike synth.dataset.coco.read_coco, which stops at the first fault, this reads on and counts.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from synth.dataset.faults import FAULTS, Finding, Log, is_integer
+from synth.dataset.formats.shapes import SCHEMA, as_coco, is_shapes
+from synth.dataset.validate_objects import Frame, check_annotations
+from synth.errors import DataError
+from synth.system.json_files import read_json, safe_relative_path
+from synth.system.pictures import find_image, upright_size
+from synth.system.shards import open_file
+from synth.types import KeypointSchema
+
+MAX_DECODED = 2000
+
+
+@dataclass(frozen=True)
+class Report:
+    """n_trainable: objects with at least one keypoint, v > 0, inside their box. n_decoded: images whose
+    pixels were read; of the others (n_images > MAX_DECODED) only the header was."""
+
+    path: Path
+    n_images: int
+    n_objects: int
+    n_trainable: int
+    n_decoded: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_errors(self) -> bool:
+        return any(finding.level == "error" for finding in self.findings)
+
+    @property
+    def trainable_rate(self) -> float:
+        return self.n_trainable / self.n_objects if self.n_objects else 0.0
+
+
+def validate_dataset(path: Path, schema: KeypointSchema | None = None) -> Report:
+    """Checks a COCO keypoints file, or a folder with `annotations.json`, `annotations/*.json` or `*.json`,
+    each of these COCO's or one image's (see synth.dataset.formats.shapes).
+
+    schema: of the object the data is meant for; None skips that comparison. A JSON an image without
+    schema.json beside has these keypoints.
+    Raises DataError only when there is no annotation file; all other faults are findings.
+    """
+    log = Log()
+    n_images = n_objects = n_trainable = n_decoded = 0
+    files = _annotation_files(path)
+    for file in files:
+        log.prefix = ""
+        try:
+            raw = read_json(file)
+            if is_shapes(raw):
+                categories = read_json(path / SCHEMA) if (path / SCHEMA).is_file() else None
+                raw = as_coco(raw, file, categories, schema.names if schema else None)
+        except (DataError, RecursionError) as error:
+            log.add("malformed", str(error))
+            continue
+        rows = {key: raw.get(key) if isinstance(raw, dict) else None for key in _LISTS}
+        absent = [key for key, value in rows.items() if not isinstance(value, list)]
+        if absent:
+            log.add("malformed", f"{file}: no list `{absent[0]}`")
+            continue
+        log.prefix = f"{file.name}: " if len(files) > 1 else ""
+        keypoint_counts = _check_categories(_dicts(rows["categories"], "category", log), schema, log)
+        images = list(_dicts(rows["images"], "image", log))
+        frames, decoded = _check_images(images, file, log)
+        objects = list(_dicts(rows["annotations"], "annotation", log))
+        n_trainable += check_annotations(objects, frames, keypoint_counts, log)
+        n_images, n_objects, n_decoded = n_images + len(images), n_objects + len(objects), n_decoded + decoded
+    log.prefix = ""
+    if n_trainable == 0:
+        log.add("nothing_to_learn", str(path))
+    return Report(path, n_images, n_objects, n_trainable, n_decoded, log.findings())
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """A table of the findings, worst first, and the rate of objects that can train."""
+    console = console or Console()
+    if report.findings:
+        table = Table("level", "count", "what", "for example", box=None, pad_edge=False)
+        style = {"error": "red", "warning": "yellow", "info": ""}
+        for finding in sorted(report.findings, key=lambda f: list(style).index(f.level)):
+            where = escape("; ".join(finding.examples))
+            level = finding.level
+            table.add_row(level, str(finding.count), FAULTS[finding.kind][1], where, style=style[level])
+        console.print(table)
+    console.print(
+        f"{report.path}: {report.n_images} images, {report.n_objects} objects, of which {report.n_trainable} "
+        f"({report.trainable_rate:.1%}) can give a keypoint loss",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+    if report.n_decoded < report.n_images:
+        console.print(f"pixels decoded of {report.n_decoded} images; of the others only the header was read")
+
+
+_LISTS = ("images", "annotations", "categories")
+
+
+def _annotation_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    files = [path / "annotations.json"] if (path / "annotations.json").is_file() else []
+    files = files or sorted((path / "annotations").glob("*.json"))
+    files = files or sorted(file for file in path.glob("*.json") if file.name != SCHEMA)
+    if not files:
+        raise DataError(
+            f"{path}: expected a COCO file, or a folder with annotations.json, annotations/*.json or *.json"
+        )
+    return files
+
+
+def _dicts(rows: Any, where: str, log: Log) -> Iterator[dict[str, Any]]:
+    for position, row in enumerate(rows):
+        if isinstance(row, dict):
+            yield row
+        else:
+            log.add("malformed", f"{where} number {position + 1} is no object")
+
+
+def _check_categories(
+    rows: Iterable[dict[str, Any]], schema: KeypointSchema | None, log: Log
+) -> dict[Any, int]:
+    """Category id -> number of keypoints, of the categories that can be used."""
+    counts: dict[Any, int] = {}
+    for row in rows:
+        where = f"category {row.get('id')!r} {row.get('name')!r}"
+        names = row.get("keypoints")
+        if not is_integer(row.get("id")) or not isinstance(names, list) or not names:
+            log.add("malformed", f"{where}: expected an integer id and a list of names in `keypoints`")
+            continue
+        if row["id"] in counts:
+            log.add("duplicate_id", where)
+        if row["id"] <= 0:
+            log.add("label_0", where)
+        counts[row["id"]] = len(names)
+        for fault in _schema_faults(row, names):
+            log.add("schema", f"{where}: {fault}")
+        if schema is not None and tuple(names) != schema.names:
+            log.add(
+                "other_object", f"{where}: {', '.join(map(str, names))} instead of {', '.join(schema.names)}"
+            )
+    return counts
+
+
+def _schema_faults(row: dict[str, Any], names: list[Any]) -> Iterator[str]:
+    if len({str(name) for name in names}) < len(names):
+        yield "a keypoint name is given twice"
+    try:
+        for a, b in row.get("skeleton") or []:
+            if not (1 <= a <= len(names) and 1 <= b <= len(names)):
+                yield f"skeleton {[a, b]} is not between 1 and {len(names)}"
+        for a, b in row.get("flip_pairs") or []:
+            if a not in names or b not in names:
+                yield f"flip_pairs {[a, b]} names an unknown keypoint"
+        sigmas = row.get("oks_sigmas")
+        if sigmas is not None and len(sigmas) != len(names):
+            yield f"oks_sigmas has {len(sigmas)} values, expected {len(names)} (one per keypoint)"
+        elif sigmas is not None and not all(sigma > 0 and math.isfinite(sigma) for sigma in sigmas):
+            yield f"oks_sigmas {sigmas} are not all greater than 0"
+    except (TypeError, ValueError) as error:
+        yield f"skeleton, flip_pairs or oks_sigmas is malformed: {error}"
+
+
+def _check_images(rows: list[dict[str, Any]], file: Path, log: Log) -> tuple[dict[Any, Frame | None], int]:
+    """Image id -> size (None where unknown), and how many images' pixels were decoded."""
+    frames: dict[Any, Frame | None] = {}
+    names: set[str] = set()
+    every, decoded = math.ceil(len(rows) / MAX_DECODED), 0
+    for position, row in enumerate(rows):
+        where = f"image {row.get('id')!r} {row.get('file_name')!r}"
+        if not is_integer(row.get("id")):
+            log.add("malformed", f"{where}: expected an integer id")
+            continue
+        if row["id"] in frames:
+            log.add("duplicate_id", where)
+        if str(row.get("file_name")) in names:
+            log.add("duplicate_file", where)
+        names.add(str(row.get("file_name")))
+        decode = position % every == 0
+        decoded += decode
+        frames[row["id"]] = _check_image(row, file, decode, where, log)
+    return frames, decoded
+
+
+def _check_image(row: dict[str, Any], file: Path, decode: bool, where: str, log: Log) -> Frame | None:
+    declared = (row.get("width"), row.get("height"))
+    frame = Frame(float(declared[0]), float(declared[1])) if all(map(_is_size, declared)) else None  # type: ignore[arg-type]
+    try:
+        name = safe_relative_path(row.get("file_name"), where)
+    except DataError:
+        log.add("path_escape", where)
+        return frame
+    try:
+        image_file = find_image(file, name)
+        if image_file is None:
+            log.add("image_missing", where)
+            return frame
+        with open_file(image_file) as content, Image.open(content) as image:
+            size = upright_size(image)
+            if decode:
+                image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        log.add("image_unreadable", f"{where}: {error}")
+        return frame
+    if declared != (None, None) and size != declared:
+        log.add("image_size", f"{where}: {declared[0]} x {declared[1]}, the file has {size[0]} x {size[1]}")
+    return frame or Frame(*map(float, size))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0

@@ -1,0 +1,1 @@
+"""Pictures from outside, fetched once and checked."""

@@ -1,0 +1,1 @@
+"""Many images of one job, in order and resumably."""

@@ -1,0 +1,1 @@
+"""For people's eyes: object folders checked and drawn, labels drawn on pictures."""

@@ -1,0 +1,1 @@
+"""Object folders: object.yaml and meshes become an ObjectAsset."""

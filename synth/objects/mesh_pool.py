@@ -1,0 +1,78 @@
+"""A folder of meshes to stand around as distractors, read when they are first asked for."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from synth.objects.hulls import convex_corners, merged, stable_poses
+from synth.objects.mesh_files import MESH_SUFFIXES
+from synth.objects.meshes import load_mesh
+from synth.system.files import pool_names
+from synth.system.progress import track
+from synth.types import Array, Part
+
+MESHES_KEPT = 64
+
+
+@dataclass(frozen=True)
+class PoolMesh:
+    """parts: in a frame with the bounding box's middle as origin and its longest side as unit.
+
+    size: (3,) of the box. corners: (H, 3) of the convex hull. poses: see ObjectAsset.stable_poses.
+    """
+
+    parts: tuple[Part, ...]
+    size: tuple[float, float, float]
+    corners: Array
+    poses: tuple[tuple[Array, float], ...]
+
+
+@dataclass(frozen=True)
+class MeshPool:
+    """names: of the mesh files below `folder`, relative to it, in order."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def hashes(self) -> dict[str, str]:
+        """File name -> sha256 of all files of the folder: meshes, materials, textures."""
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file())
+        return {
+            p.relative_to(self.folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+        }
+
+    def check(self) -> None:
+        """Reads every mesh once. Raises AssetError for the first that is unsound."""
+        for name in track(self.names, len(self.names), "distractor meshes"):
+            load_mesh(self.folder / name, 1.0, self.folder)
+
+    def __getitem__(self, name: str) -> PoolMesh:
+        """Raises AssetError for a file that is no sound mesh."""
+        return _load(self.folder, name)
+
+
+def open_pool(folder: Path) -> MeshPool:
+    """Raises DataError when there is no mesh in the folder."""
+    return MeshPool(folder, pool_names(folder, MESH_SUFFIXES, "distractor meshes"))
+
+
+@lru_cache(maxsize=MESHES_KEPT)
+def _load(folder: Path, name: str) -> PoolMesh:
+    parts = load_mesh(folder / name, 1.0, folder).parts
+    vertices, _ = merged(parts)
+    low, high = vertices.min(0), vertices.max(0)
+    unit = float((high - low).max())
+    parts = tuple(replace(p, vertices=(p.vertices - (low + high) / 2) / unit) for p in parts)
+    x, y, z = (float(side) for side in (high - low) / unit)
+    return PoolMesh(parts, (x, y, z), convex_corners(parts), stable_poses(parts))
+
+
+def box_projected(part: Part) -> Part:
+    """The part with uv as a procedural surface wants them: the position along the normal's largest axis."""
+    axis = np.abs(part.normals).argmax(1)
+    rows = np.arange(len(axis))
+    uv = np.column_stack([part.vertices[rows, (axis + 1) % 3], part.vertices[rows, (axis + 2) % 3]])
+    return replace(part, uv=uv, texture=None, base_color=(1.0, 1.0, 1.0))

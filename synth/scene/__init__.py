@@ -1,0 +1,1 @@
+"""What is in a picture, drawn from random streams: a SceneSpec. No OpenGL."""

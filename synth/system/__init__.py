@@ -1,0 +1,1 @@
+"""Files, processes, pictures on their way in: knows no scene."""

@@ -1,0 +1,37 @@
+"""The folder where what was fetched is kept."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pooch
+
+from synth.errors import EnvironmentProblem
+
+CHESSBOARDS, BACKGROUNDS, ENVIRONMENTS = "chessboards-v1", "backgrounds-v1", "environments-v1"
+
+
+def cache_folder() -> Path:
+    """$MESHMARK_CACHE, else the user's cache folder for meshmark."""
+    return Path(os.environ.get("MESHMARK_CACHE") or pooch.os_cache("meshmark")).expanduser()
+
+
+def publish(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fills a temporary neighbour and renames it onto `folder`: the folder is whole or not there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder.parent}: cannot write the cache: {error.strerror}") from error
+    try:
+        fill(new)
+        new.chmod(0o755)
+        try:
+            new.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)

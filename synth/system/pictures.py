@@ -1,0 +1,132 @@
+"""Pictures in: found beside their labels, measured, turned upright, decoded."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from synth.errors import DataError
+from synth.system.shards import is_file, open_file
+from synth.types import Rgb
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Of images that label files find by their stem, in small or capital letters; of two with one stem that is
+taken whose suffix comes first."""
+EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright picture from the header. Raises DataError when it is no image."""
+    try:
+        with open_file(path) as file, Image.open(file) as image:
+            return upright_size(image)
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not readable as an image: {error}") from error
+
+
+def rgb_image(image: Image.Image) -> Image.Image:
+    """With three channels of 8 bits; of 16 bits of grey, which PIL would cut off at 255, the upper 8."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as viewers and labelling tools show it: turned by its EXIF orientation."""
+    width, height = image.size
+    turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The pixels so turned. PIL's own would also write the tags anew, and fail on odd ones."""
+    how = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
+    return image if how is None else image.transpose(how)
+
+
+def find_image(labels: Path, name: str) -> Path | None:
+    """The image that the annotation file `labels` calls `name`: beside it, in images/ there, or, for
+    folder/annotations/x.json, in folder or its images/."""
+    roots = [labels.parent, labels.parent / "images", labels.parent.parent, labels.parent.parent / "images"]
+    usual = roots if labels.parent.name == "annotations" else roots[:2]
+    return next((root / name for root in usual if is_file(root / name)), None)
+
+
+def refuse_broken_link(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: is a broken link, to {path.readlink()}")
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images in `folder`, sorted by name. Raises DataError for a broken link among them."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    found = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
+    for file in found:
+        refuse_broken_link(file)
+    return found
+
+
+def beside(labels: Sequence[Path], folder: Path) -> list[Path]:
+    """For each label file the image in `folder` that carries its stem. Raises DataError when one has none."""
+    best_last = sorted(images_in(folder), key=lambda file: -SUFFIXES.index(file.suffix.lower()))
+    by_stem = {file.stem: file for file in best_last}
+    for label in labels:
+        if label.stem not in by_stem:
+            expected = f"{folder / label.stem}{' or '.join(SUFFIXES)}"
+            raise DataError(f"{label}: its image is absent, expected {expected}")
+    return [by_stem[label.stem] for label in labels]
+
+
+def load_rgb(path: Path) -> Rgb:
+    """(h, w, 3) uint8 sRGB. Raises DataError when the file is no readable image."""
+    try:
+        with open_file(path) as file:
+            bgr = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        bgr = None
+    if bgr is None:
+        raise DataError(f"{path}: not a readable image")
+    return np.ascontiguousarray(bgr[:, :, ::-1])
+
+
+END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, upright. Raises DataError if the file is missing, truncated or no image."""
+    try:
+        with open_file(path) as file, Image.open(file) as image:
+            return np.array(rgb_image(upright(image)))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not readable as an image: {error}") from error
+
+
+def whole_image_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright picture from its header.
+
+    A file that does not end as its format demands is decoded whole, so that a truncated one is a DataError.
+    """
+    try:
+        with open_file(path) as file, Image.open(file) as image:
+            mark = END_MARKS.get(image.format or "", b"")
+            size = upright_size(image)
+            file.seek(-min(64, file.seek(0, io.SEEK_END)), io.SEEK_END)
+            whole = mark in file.read()
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not readable as an image: {error}") from error
+    if not whole:
+        read_image(path)
+    return size

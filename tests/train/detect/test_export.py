@@ -1,0 +1,244 @@
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+
+from synth.dataset.coco import Category
+from synth.errors import DataError
+from synth.types import KeypointSchema
+from tests.train.conftest import tiny
+from train import runtime
+from train.cli import main
+from train.data.samples import read_samples
+from train.data.transforms import resize
+from train.detect.export import export, quantize
+from train.detect.predict import Detector, Settings
+from train.model.build import build_model
+from train.model.snapshot import describe, write_snapshot
+from train.runtime import METADATA, OnnxDetector, read_metadata
+
+Maker = Callable[..., Any]
+BUG = Category(1, "bug", KeypointSchema(("nose", "tail"), ((0, 1),), (), (0.08, 0.08)))
+POINTS = ((0.0, 0.0, 0.0), (0.06, 0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network with low thresholds: many detections that mean nothing, but must be the same."""
+    folder = tmp_path_factory.mktemp("weights")
+    config = tiny()
+    model_config = config.model.model_copy(
+        update={"score_threshold": 0.06, "keypoint_reach": 1.2, "keypoint_cells": 18}
+    )
+    config = config.model_copy(update={"model": model_config})
+    torch.manual_seed(1)
+    model = build_model(model_config, 2, 2, vendor=False)
+    meta = replace(describe(config, [BUG], [np.array(POINTS)], {}), calibration=((0.7, 0.4),))
+    write_snapshot(folder / "best", meta, model.state_dict())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(weights: Path) -> Path:
+    file = weights / "bug.onnx"
+    export(weights, file, "onnx", Settings())
+    return file
+
+
+def pictures(draw: Maker) -> list[Any]:
+    """Of the traced size, larger, flatter, turned, and one of a single colour."""
+    bugs = draw(3, 2).rgb
+    return [
+        cv2.resize(bugs, (160, 96)),
+        cv2.resize(bugs, (641, 433), interpolation=cv2.INTER_CUBIC),
+        bugs[20:97].copy(),
+        np.ascontiguousarray(bugs.transpose(1, 0, 2)),
+        np.full((120, 160, 3), 128, np.uint8),
+    ]
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert a.name == b.name
+        assert a.score == pytest.approx(b.score, abs=1e-3)
+        np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=0.5)
+        np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.1)
+        np.testing.assert_allclose(a.keypoint_scores, b.keypoint_scores, atol=1e-3)
+
+
+def test_onnx_file_finds_what_pytorch_finds_in_pictures_of_any_size(
+    weights: Path, exported: Path, draw: Maker
+) -> None:
+    ours, theirs = Detector.load(weights), OnnxDetector.load(exported, threads=1)
+    counts = []
+    for rgb in pictures(draw):
+        expected = ours(rgb)
+        assert_same(theirs(rgb), expected)
+        counts.append(len(expected))
+    assert max(counts) > 1
+
+
+def test_picture_without_objects_gives_no_detection(weights: Path, tmp_path: Path, draw: Maker) -> None:
+    export(weights, tmp_path / "strict.onnx", "onnx", Settings(score=1.0))
+    detector = OnnxDetector.load(tmp_path / "strict.onnx", threads=1)
+    assert [detector(rgb) for rgb in pictures(draw)] == [[]] * 5
+
+
+def test_metadata_says_what_the_network_finds(exported: Path) -> None:
+    exported_ = OnnxDetector.load(exported).exported
+    (found,) = exported_.objects
+    assert (found.name, found.keypoint_names, found.skeleton) == ("bug", ("nose", "tail"), ((0, 1),))
+    assert (found.flip_pairs, found.oks_sigmas) == ((), (0.08, 0.08))
+    assert (exported_.long_side_px, exported_.score, exported_.nms) == (160, 0.06, 0.5)
+    np.testing.assert_array_equal(found.keypoints_m, POINTS)
+
+
+def test_settings_are_part_of_the_file(weights: Path, tmp_path: Path, draw: Maker) -> None:
+    settings = Settings(score=0.1, detections=1, long_side_px=128)
+    export(weights, tmp_path / "x.onnx", "onnx", settings)
+    ours, theirs = Detector.load(weights, settings=settings), OnnxDetector.load(tmp_path / "x.onnx")
+    for rgb in pictures(draw):
+        assert_same(theirs(rgb), ours(rgb))
+    with pytest.raises(ValueError, match=r"score: 0\.05, expected 0\.1"):
+        OnnxDetector.load(tmp_path / "x.onnx", score=0.05)
+    assert len(OnnxDetector.load(tmp_path / "x.onnx", score=1.0)(pictures(draw)[0])) == 0
+
+
+def test_torchscript_file_finds_the_same(weights: Path, tmp_path: Path, draw: Maker) -> None:
+    export(weights, tmp_path / "bug.pt", "torchscript", Settings())
+    extra = {METADATA: ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        network = torch.jit.load(tmp_path / "bug.pt", _extra_files=extra)
+    assert read_metadata({METADATA: extra[METADATA].decode()}, "x").objects[0].name == "bug"
+    ours = Detector.load(weights)
+    for rgb in pictures(draw):
+        fitted = resize(rgb, *runtime.fit_size(rgb.shape[1], rgb.shape[0], 160))
+        boxes, scores, _, keypoints, sure = network(torch.from_numpy(fitted))
+        found = ours(rgb)
+        scores = scores * sure.mean(1)
+        best = scores.argsort(descending=True)[: (scores >= 0.06).sum()]
+        boxes, scores, keypoints = boxes[best], scores[best], keypoints[best]
+        scale = np.array([rgb.shape[1] / fitted.shape[1], rgb.shape[0] / fitted.shape[0]])
+        assert len(found) == len(scores)
+        for i, detection in enumerate(found):
+            np.testing.assert_allclose(boxes[i].numpy() * np.tile(scale, 2), detection.box_xyxy, atol=0.01)
+            np.testing.assert_allclose(keypoints[i].numpy() * scale, detection.keypoints, atol=0.01)
+
+
+def test_loader_runs_without_torch_opencv_or_this_project(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "runtime_copy.py").write_text(Path(runtime.__file__).read_text())
+    code = f"""
+import sys
+for name in ("torch", "torchvision", "cv2", "albumentations", "synth", "train", "scipy", "PIL", "onnx"):
+    sys.modules[name] = None
+import numpy as np
+from runtime_copy import OnnxDetector
+found = OnnxDetector.load({str(exported)!r}, threads=1)(np.full((50, 70, 3), 90, np.uint8))
+print([type(f).__name__ for f in found[:1]], len(found) >= 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("True")
+
+
+def test_int8_file_is_smaller_and_runs(
+    weights: Path, exported: Path, coco_folder: Maker, tmp_path: Path, draw: Maker
+) -> None:
+    samples = read_samples(coco_folder(n=3), BUG)
+    quantize(exported, tmp_path / "small.onnx", samples, 160)
+    assert (tmp_path / "small.onnx").stat().st_size < 0.5 * exported.stat().st_size
+    detector = OnnxDetector.load(tmp_path / "small.onnx", threads=1)
+    assert detector.exported.objects[0].name == "bug"
+    for rgb in pictures(draw):
+        detector(rgb)
+    graph = onnx.load(tmp_path / "small.onnx").graph
+    last = [n for n in graph.node if any("keypoint_predictor" in name for name in n.input)]
+    assert last
+    assert not any("quantized" in name for n in last for name in n.input)
+
+
+@pytest.mark.parametrize(
+    ("shape", "long_side"),
+    [
+        ((1080, 1920), 640),
+        ((480, 641), 640),
+        ((100, 90), 640),
+        ((1280, 960), 640),
+        ((1, 1), 64),
+        ((33, 900), 200),
+    ],
+)
+def test_pictures_are_scaled_as_in_training(shape: tuple[int, int], long_side: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    rgb = cv2.GaussianBlur(rgb, (0, 0), 1.5).reshape(*shape, 3)
+    size = runtime.fit_size(shape[1], shape[0], long_side)
+    ours, theirs = runtime.resize(rgb, *size).astype(int), resize(rgb, *size).astype(int)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= 1
+    assert np.abs(ours - theirs).mean() < 0.15
+
+
+def rewritten(exported: Path, target: Path, entries: dict[str, str]) -> Path:
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, entries)
+    target.write_bytes(model.SerializeToString())
+    return target
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({}, "no 'meshmark' in its metadata"),
+        ({METADATA: "{"}, "damaged"),
+        ({METADATA: json.dumps({"format": 99})}, "format 99, expected 2"),
+        ({METADATA: json.dumps([1])}, "damaged"),
+    ],
+)
+def test_file_with_foreign_metadata_is_refused(
+    exported: Path, tmp_path: Path, entries: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        OnnxDetector.load(rewritten(exported, tmp_path / "x.onnx", entries))
+
+
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        OnnxDetector.load(tmp_path / "none.onnx")
+    (tmp_path / "x.onnx").write_bytes(b"\x80\x04\x95 pickle")
+    with pytest.raises(ValueError, match="not an ONNX file"):
+        OnnxDetector.load(tmp_path / "x.onnx")
+
+
+def test_export_from_the_command_line(weights: Path, coco_folder: Maker, tmp_path: Path) -> None:
+    out = tmp_path / "bug.onnx"
+    calibration = coco_folder(n=2)
+    result = CliRunner().invoke(main, ["export", str(weights), "--out", str(out), "--int8", str(calibration)])
+    assert result.exit_code == 0, result.output
+    assert out.with_suffix(".int8.onnx").stat().st_size < out.stat().st_size
+    refused = CliRunner().invoke(
+        main,
+        ["export", str(weights), "--out", str(out), "--format", "torchscript", "--int8", str(calibration)],
+    )
+    assert refused.exit_code == 2
+    assert "expected --format onnx" in refused.output
+    assert CliRunner().invoke(main, ["export", str(tmp_path), "--out", str(out)]).exit_code == 2
+
+
+def test_a_failed_export_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        export(tmp_path, tmp_path / "x.onnx", "onnx", Settings())
+    assert not (tmp_path / "x.onnx").exists()

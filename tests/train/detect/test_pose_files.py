@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from synth.config import load_config
+from synth.dataset.coco import object_category
+from synth.dataset.log import read_log
+from synth.errors import ConfigError, DataError
+from synth.generate.job import RenderJob
+from synth.generate.run import generate
+from synth.geometry import apply, project
+from synth.scene.scene_json import scene_from_json
+from train.cli import main
+from train.detect.pose_files import camera_for
+from train.runtime import Detection
+from train.score import pose_eval
+from train.score.pose_eval import evaluate_poses
+
+
+class Oracle:
+    """A detector that answers with the labels of the images it is shown, in order."""
+
+    def __init__(self, answers: list[list[Detection]]) -> None:
+        self.categories = (object_category("chessboard")[0],)
+        self._answers = iter(answers)
+
+    def narrow(self, *_: Any) -> None:
+        pass
+
+    def __call__(self, _: Any) -> list[Detection]:
+        return next(self._answers)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pose") / "synth"
+    generate(RenderJob("chessboard", load_config("clean"), None, 5), folder, 6, 1)
+    return folder
+
+
+def answers(folder: Path) -> list[list[Detection]]:
+    category, points = object_category("chessboard")
+    found = []
+    for row in read_log(folder):
+        scene = scene_from_json(row["scene"])
+        uv = [project(scene.camera, apply(o.T_world_from_object, points))[0] for o in scene.objects]
+        found.append(
+            [
+                Detection(np.array(a["box_xyxy"]), 1.0, category.name, p, np.ones(len(points)))
+                for a, p in zip(row["annotations"], uv, strict=True)
+            ]
+        )
+    return found
+
+
+def test_true_keypoints_of_rendered_images_give_their_true_poses(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pose_eval.Detector, "load", lambda *_: Oracle(answers(rendered)))
+    result = evaluate_poses(tmp_path, rendered, "chessboard", tmp_path / "out", 6, "cpu")
+    assert (result["n_objects"], result["n_posed"]) == (6, 6)
+    assert result["p90"]["rotation_deg"] < 1e-3
+    assert result["p90"]["translation_share"] < 1e-5
+    assert result["add_within_a_tenth"] == 1.0
+    assert json.loads((tmp_path / "out" / "poses.json").read_text()) == result
+
+
+def test_poses_of_photos_are_written_with_overlays(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.detect import predict
+
+    monkeypatch.setattr(predict.Detector, "load", lambda *_: Oracle(answers(rendered)))
+    arguments = ["pose", str(tmp_path), str(rendered / "images"), "--object", "chessboard", "--fov-deg", "50"]
+    done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "out"), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (tmp_path / "out" / "poses.jsonl").read_text().splitlines()]
+    assert len(rows) == 6
+    T = np.array(rows[0]["objects"][0]["T_camera_from_object"])
+    assert T[:3, :3] @ T[:3, :3].T == pytest.approx(np.eye(3), abs=1e-9)
+    shown = cv2.imread(str(tmp_path / "out" / "overlays" / "0000000.jpg"))
+    assert (shown != cv2.imread(str(rendered / "images" / "0000000.jpg"))).any()
+
+
+def test_a_camera_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="either --camera"):
+        camera_for(640, 480, None, None, "x.jpg")
+    assert camera_for(640, 480, None, 90.0, "x.jpg").K[0, 0] == pytest.approx(320.0)
+    storage = cv2.FileStorage(str(tmp_path / "c.yaml"), cv2.FILE_STORAGE_WRITE)
+    for name, value in (("image_width", 1280), ("image_height", 960), ("camera_matrix", np.eye(3) * 900)):
+        storage.write(name, value)
+    storage.write("distortion_coefficients", np.zeros((1, 5)))
+    storage.release()
+    assert camera_for(640, 480, tmp_path / "c.yaml", None, "x.jpg").K[0, 0] == pytest.approx(450.0)
+    with pytest.raises(DataError, match=r"x\.jpg: 640x360 px, .*c\.yaml is of 1280x960"):
+        camera_for(640, 360, tmp_path / "c.yaml", None, "x.jpg")
+
+
+def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:
+    arguments = ["eval-pose", tmp_path, "--synth", tmp_path, "--object", "chessboard", "--out", tmp_path]
+    done = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert done.exit_code == 2
+
+
+def test_objects_that_are_all_scaled_are_said_to_be_so(tmp_path: Path) -> None:
+    generate(RenderJob("glue_tube", load_config("default"), None, 0), tmp_path / "synth", 2, 1)
+    with pytest.raises(DataError, match="no object to judge in its first 2 images: all are scaled"):
+        evaluate_poses(tmp_path, tmp_path / "synth", "glue_tube", tmp_path / "out", 5, "cpu")

@@ -1,0 +1,208 @@
+import json
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+from scipy.special import expit, logit
+
+from synth.dataset.coco import Category
+from synth.errors import DataError, EnvironmentProblem
+from synth.types import Array, KeypointSchema
+from train.config import TrainConfig
+from train.detect.predict import Detector, Settings
+from train.model import snapshot as checkpoint
+from train.model.build import build_model
+from train.model.snapshot import (
+    describe,
+    load_model,
+    load_weights,
+    read_meta,
+    recover,
+    warm_start,
+    write_snapshot,
+)
+
+TRAIN = Path(checkpoint.__file__).parent
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
+    torch.manual_seed(0)
+    model = build_model(tiny_config.model, 2, 2)
+    meta = describe(tiny_config, [category], [np.array([[0.1, 0, 0], [-0.1, 0, 0]])], {"a": "b"}, step=7)
+    write_snapshot(tmp_path / "run" / "best", meta, model.state_dict())
+    return tmp_path / "run" / "best"
+
+
+def test_snapshot_round_trip_keeps_weights_and_description(
+    snapshot: Path, tiny_config: TrainConfig, category: Category
+) -> None:
+    model, meta = load_model(snapshot)
+    torch.manual_seed(0)
+    expected = build_model(tiny_config.model, 2, 2).state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)
+    assert (meta.categories, meta.config, meta.step) == ((category,), tiny_config, 7)
+    assert meta.keypoints_m == (((0.1, 0.0, 0.0), (-0.1, 0.0, 0.0)),)
+
+
+def test_detector_loads_a_run_or_its_snapshot(snapshot: Path) -> None:
+    assert Detector.load(snapshot).categories == Detector.load(snapshot.parent).categories
+
+
+def test_detections_scale_with_the_photo(snapshot: Path, tiny_config: TrainConfig) -> None:
+    model, meta = load_model(snapshot)
+    model.roi_heads.score_thresh = 0.0
+    detector = Detector(model, meta.categories, tiny_config.model.long_side_px, torch.device("cpu"))
+    small = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    large = small.repeat(4, axis=0).repeat(4, axis=1)
+    a, b = detector(small), detector(large)
+    assert len(a) == len(b) > 0
+    np.testing.assert_allclose(a[0].box_xyxy * 4, b[0].box_xyxy, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(a[0].keypoints * 4, b[0].keypoints, rtol=1e-4, atol=1e-3)
+    assert a[0].keypoints.shape == (2, 2)
+    assert a[0].name == "bug"
+    assert [d.score for d in a] == sorted((d.score for d in a), reverse=True)
+
+
+def change(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "meta.json").unlink(), r"meta\.json: no such file"),
+        (lambda f: (f / "meta.json").write_text("{}"), "not a snapshot's description"),
+        (lambda f: (f / "meta.json").write_text("{"), "not valid JSON"),
+        (lambda f: change(f / "meta.json", objects=["bug"]), "not a snapshot's description"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"hello"), "not readable as safetensors"),
+        (lambda f: (f / "model.safetensors").unlink(), "not readable as safetensors"),
+    ],
+)
+def test_damaged_snapshot_is_one_clear_error(snapshot: Path, damage: object, message: str) -> None:
+    assert callable(damage)
+    damage(snapshot)
+    with pytest.raises(DataError, match=message) as error:
+        load_model(snapshot)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_k_list_every_tensor_that_does_not_fit(
+    tiny_config: TrainConfig, snapshot: Path
+) -> None:
+    other = build_model(tiny_config.model, 2, 5, vendor=False)
+    tensors = checkpoint.read_tensors(snapshot / "model.safetensors")
+    with pytest.raises(DataError, match=r"kps_score_lowres\.bias \(2,\) instead of \(5,\)") as error:
+        load_weights(other, tensors, "w")
+    assert "2 tensors do not fit" in str(error.value)
+
+
+def test_start_from_another_object_takes_what_fits_and_lists_the_rest(
+    tiny_config: TrainConfig, snapshot: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = build_model(tiny_config.model, 3, 5, vendor=False)
+    fresh = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with caplog.at_level(logging.INFO, logger="train"):
+        warm_start(other, snapshot)
+    trained = checkpoint.read_tensors(snapshot / "model.safetensors")
+    kept = sorted(name for name, t in other.state_dict().items() if t.shape != trained[name].shape)
+    assert kept == [
+        "roi_heads.box_predictor.bbox_pred.bias",
+        "roi_heads.box_predictor.bbox_pred.weight",
+        "roi_heads.box_predictor.cls_score.bias",
+        "roi_heads.box_predictor.cls_score.weight",
+        "roi_heads.keypoint_predictor.kps_score_lowres.bias",
+        "roi_heads.keypoint_predictor.kps_score_lowres.weight",
+    ]
+    for name, tensor in other.state_dict().items():
+        torch.testing.assert_close(tensor, fresh[name] if name in kept else trained[name], rtol=0, atol=0)
+    *skipped, summary = caplog.messages
+    assert [message.split()[2] for message in skipped] == kept
+    assert skipped[-2].endswith("kps_score_lowres.bias (2,), the network has (5,)")
+    assert "tensors loaded, trained on bug (K = 2)" in summary
+
+
+def test_start_from_weights_of_which_none_fits_is_refused(snapshot: Path) -> None:
+    with pytest.raises(DataError, match=r"none of its .* tensors fits the network"):
+        warm_start(torch.nn.Linear(1, 1), snapshot)
+
+
+def test_snapshot_of_an_older_format_is_refused_in_words(snapshot: Path) -> None:
+    raw = json.loads((snapshot / "meta.json").read_text())
+    (snapshot / "meta.json").write_text(json.dumps({**raw, "format": 1}))
+    with pytest.raises(
+        DataError, match=r"meta\.json: format 1, expected 2; it was written by another version"
+    ):
+        read_meta(snapshot)
+
+
+def test_calibration_is_part_of_the_snapshot_and_of_what_it_detects(
+    snapshot: Path, tiny_config: TrainConfig
+) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+
+    def scores_of_the_leftmost() -> Array:
+        found = Detector.load(snapshot, settings=Settings(score=0.0))(rgb)
+        return min(found, key=lambda detection: tuple(detection.box_xyxy)).keypoint_scores
+
+    plain = scores_of_the_leftmost()
+    meta = replace(read_meta(snapshot), calibration=((0.5, 2.0),))
+    write_snapshot(snapshot, meta, checkpoint.read_tensors(snapshot / "model.safetensors"))
+    assert read_meta(snapshot).calibration == ((0.5, 2.0),)
+    np.testing.assert_allclose(scores_of_the_leftmost(), expit(0.5 * logit(plain) + 2.0), rtol=1e-4)
+
+
+def test_object_with_other_keypoints_is_refused_with_both_lists(category: Category) -> None:
+    board = Category(2, "board", KeypointSchema(("tl", "tr", "br"), (), None, (0.1,) * 3))
+    with pytest.raises(DataError, match=r"bug with K = 2 \[nose, tail\], board has K = 3 \[tl, tr, br\]"):
+        checkpoint.check_object(category, board, "w")
+
+
+def test_failed_write_leaves_the_old_snapshot(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_meta(snapshot)
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_snapshot(snapshot, before, {"a": torch.zeros(1)})
+    assert read_meta(snapshot) == before
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_meta(snapshot)
+
+    def full_disk(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    with pytest.raises(EnvironmentProblem, match=r"best: cannot be written: .*No space"):
+        write_snapshot(snapshot, before, {"a": torch.zeros(1)})
+    assert read_meta(snapshot) == before
+    assert [p.name for p in snapshot.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_swap_cut_off_between_its_renames_is_finished(snapshot: Path) -> None:
+    snapshot.rename(snapshot.with_name(".best.old"))
+    recover(snapshot)
+    assert read_meta(snapshot).step == 7
+    assert [p.name for p in snapshot.parent.iterdir()] == ["best"]
+
+
+def test_nothing_is_unpickled_but_pinned_vendor_weights() -> None:
+    loads = {
+        (path.name, line.strip())
+        for path in TRAIN.glob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"torch\.load\(|pickle\.|joblib|allow_pickle", line)
+    }
+    assert all(name == "weights.py" and "weights_only=True" in line for name, line in loads)
+    assert len([line for _, line in loads if line.startswith("state")]) == 1

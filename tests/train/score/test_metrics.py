@@ -1,0 +1,189 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synth.dataset.coco import Category
+from synth.types import KeypointSchema
+from train.score.intervals import as_json
+from train.score.matching import box_iou, keypoint_errors, match, object_axes, oks
+from train.score.metrics import evaluate, pck
+from train.score.precision import average_precision
+from train.types import Found, Truth
+
+SCHEMA = KeypointSchema(("head", "tail"), ((0, 1),), (), (0.1, 0.1))
+CATEGORIES = [Category(1, "thing", SCHEMA)]
+
+
+def truth(*objects: tuple[list[float], list[list[float]]], crowd: bool = False) -> Truth:
+    boxes = np.array([o[0] for o in objects], dtype=float).reshape(-1, 4)
+    points = np.array([o[1] for o in objects], dtype=float).reshape(
+        len(objects), len(objects[0][1]) if objects else 2, 3
+    )
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return Truth(boxes, np.ones(len(boxes), dtype=int), points, area, np.full(len(boxes), crowd))
+
+
+def found(*detections: tuple[list[float], float, list[list[float]]], k: int = 2) -> Found:
+    return Found(
+        np.array([d[0] for d in detections], dtype=float).reshape(-1, 4),
+        np.array([d[1] for d in detections], dtype=float),
+        np.ones(len(detections), dtype=int),
+        np.array([d[2] for d in detections], dtype=float).reshape(-1, k, 2),
+    )
+
+
+BOX = [0.0, 0, 100, 40]
+ENDS = [[10.0, 20, 2], [90.0, 20, 2]]
+RIGHT = [[10.0, 20], [90.0, 20]]
+
+
+def test_oks_is_the_mean_over_labelled_keypoints() -> None:
+    points = np.array([[0.0, 0, 2], [10.0, 0, 1], [5, 5, 0]])
+    got = np.array([[0.0, 0], [10.0, 20], [99, 99]])
+    expected = (1 + math.exp(-400 / (8 * 1000 * 0.1**2))) / 2
+    assert oks(points, got, area=1000, sigmas=(0.1, 0.1, 0.1)) == pytest.approx(expected)
+    assert math.isnan(oks(points * [1, 1, 0], got, 1000, (0.1,) * 3))
+
+
+def test_iou_of_boxes() -> None:
+    a, b = np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 15, 10], [20, 20, 30, 30]])
+    np.testing.assert_allclose(box_iou(a, b), [[1 / 3, 0]])
+
+
+def test_better_scored_detection_chooses_first_and_an_object_is_found_once() -> None:
+    image = truth((BOX, ENDS))
+    twice = found((BOX, 0.4, RIGHT), ([0, 0, 90, 40], 0.9, RIGHT))
+    assert match(image, twice) == [1]
+
+
+def test_far_detection_finds_nothing() -> None:
+    assert match(truth((BOX, ENDS)), found(([300, 300, 400, 340], 0.9, RIGHT))) == [None]
+
+
+def test_pck_counts_keypoints_of_objects_not_found_as_wrong() -> None:
+    image = truth((BOX, ENDS), ([200.0, 0, 300, 40], [[210.0, 20, 2], [290.0, 20, 2]]))
+    got = found((BOX, 0.9, [[14.0, 20], [97.0, 20]]))
+    errors = keypoint_errors([image], [got])
+    assert pck(errors, 0.05) == pytest.approx(1 / 4)
+    assert pck(errors, 0.10) == pytest.approx(2 / 4)
+    result = evaluate([image], [got], CATEGORIES)
+    assert result["not_found"] == 2
+    assert result["error_px"]["median"] == pytest.approx(5.5)
+    assert result["per_keypoint"]["tail"]["pck"] == {"0.05": 0.0, "0.10": 0.5}
+
+
+def test_pck_is_of_the_longer_side_and_unlabelled_keypoints_do_not_count() -> None:
+    image = truth(([0.0, 0, 20, 200], [[10.0, 10, 2], [0, 0, 0]]))
+    errors = keypoint_errors([image], [found(([0, 0, 20, 200], 0.9, [[10.0, 19.9], [500, 500]]))])
+    assert len(errors.error_px) == 1
+    assert pck(errors, 0.05) == 1.0
+
+
+@pytest.mark.parametrize("angle", [0, 40, 90, 200])
+def test_bias_is_told_in_the_objects_axes(angle: float) -> None:
+    c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn = np.array([[c, -s], [s, c]])
+    points = np.array([[-40.0, 0], [40.0, 0]]) @ turn.T + 200
+    shifted = np.array([[-40.0 + 4, 2], [40.0, 0]]) @ turn.T + 200
+    box = [150.0, 150, 250, 250]
+    image = truth((box, [[*points[0], 2], [*points[1], 2]]))
+    result = evaluate([image], [found((box, 0.9, shifted.tolist()))], CATEGORIES)
+    assert result["per_keypoint"]["head"]["bias"]["px"] == pytest.approx([4, 2])
+    assert result["per_keypoint"]["head"]["bias"]["share"] == pytest.approx([0.04, 0.02])
+    in_picture = result["per_keypoint"]["head"]["bias"]["picture_share"]
+    assert in_picture == pytest.approx(turn @ [0.04, 0.02])
+    assert result["per_keypoint"]["tail"]["bias"]["px"] == pytest.approx([0, 0], abs=1e-9)
+
+
+def test_axes_run_from_first_to_last_labelled_keypoint() -> None:
+    np.testing.assert_allclose(
+        object_axes(np.array([[9.0, 9, 0], [0, 0, 2], [5, 5, 0], [0, 3, 1]])), [[0, 1], [-1, 0]]
+    )
+    np.testing.assert_allclose(object_axes(np.array([[9.0, 9, 2]])), np.eye(2))
+
+
+def test_perfect_detections_score_one_everywhere() -> None:
+    image = truth((BOX, ENDS))
+    result = evaluate([image, truth()], [found((BOX, 0.9, RIGHT)), found()], CATEGORIES)
+    assert result["bbox"] == {"ap": pytest.approx(1.0), "ap50": pytest.approx(1.0)}
+    assert result["keypoints"] == {"ap": pytest.approx(1.0), "ap50": pytest.approx(1.0)}
+    assert result["pck"] == {"0.05": 1.0, "0.10": 1.0}
+    assert (result["n_images"], result["n_objects"], result["n_found"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(0.1, 0.6), (0.2, 0.9), (0.02, 0.0)])
+def test_keypoint_ap_uses_the_objects_sigmas_and_area(sigma: float, expected: float) -> None:
+    """One object, one detection: AP is the share of the ten thresholds 0.50 to 0.95 its OKS reaches."""
+    distance = 0.1 * math.sqrt(8 * 4000 * -math.log(0.77))
+    points = [[10.0, 20 + distance], [90.0, 20 + distance]]
+    ap, ap50 = average_precision(
+        [truth((BOX, ENDS))], [found((BOX, 0.9, points))], (sigma, sigma), "keypoints"
+    )
+    assert ap == pytest.approx(expected)
+    assert ap50 == pytest.approx(1.0 if expected else 0.0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 6])
+def test_any_number_of_keypoints_is_scored(k: int) -> None:
+    points = [[10.0 + i, 20.0, 2.0] for i in range(k)]
+    got = [[10.0 + i, 20.0] for i in range(k)]
+    ap, _ = average_precision([truth((BOX, points))], [found((BOX, 0.9, got), k=k)], (0.05,) * k, "keypoints")
+    assert ap == pytest.approx(1.0)
+
+
+def test_false_detection_lowers_ap() -> None:
+    image = truth((BOX, ENDS))
+    good, bad = (BOX, 0.5, RIGHT), ([300.0, 0, 400, 40], 0.9, [[310.0, 20], [390.0, 20]])
+    ap, _ = average_precision([image], [found(good, bad)], (0.1, 0.1), "bbox")
+    assert ap == pytest.approx(0.5)
+
+
+def test_crowds_neither_count_as_objects_nor_make_detections_false() -> None:
+    images = [truth((BOX, ENDS)), truth((BOX, ENDS), crowd=True)]
+    founds = [found((BOX, 0.5, RIGHT)), found((BOX, 0.9, RIGHT))]
+    result = evaluate(images, founds, CATEGORIES)
+    assert result["bbox"]["ap"] == pytest.approx(1.0)
+    assert (result["n_objects"], result["n_keypoints"]) == (1, 2)
+
+
+def test_nothing_labelled_is_none_and_nothing_found_is_zero() -> None:
+    empty = evaluate([truth()], [found()], CATEGORIES)
+    assert empty["bbox"]["ap"] is None
+    assert empty["pck"]["0.05"] is None
+    blind = evaluate([truth((BOX, ENDS))], [found()], CATEGORIES)
+    assert (blind["bbox"]["ap"], blind["pck"]["0.10"], blind["error_px"]["median"]) == (0.0, 0.0, None)
+
+
+def test_visibility_is_told_apart() -> None:
+    image = truth((BOX, [[10.0, 20, 2], [90.0, 20, 1]]))
+    result = evaluate([image], [found((BOX, 0.9, [[10.0, 20], [60.0, 20]]))], CATEGORIES)
+    assert result["pck_by_visibility"]["visible"]["0.05"] == 1.0
+    assert result["pck_by_visibility"]["occluded"]["0.05"] == 0.0
+
+
+def test_confidence_interval_holds_the_value_and_widens_with_fewer_images() -> None:
+    def interval(n: int) -> Any:
+        images = [truth((BOX, ENDS))] * n
+        founds = [found((BOX, 0.9, RIGHT if i % 2 else [[10.0, 20], [60.0, 20]])) for i in range(n)]
+        result = evaluate(images, founds, CATEGORIES)
+        low, high = result["confidence_95"]["pck"]["0.05"]
+        assert low <= result["pck"]["0.05"] <= high
+        return high - low
+
+    assert interval(8) > interval(80) > 0
+
+
+def test_intervals_of_pck_know_resamples_in_which_nothing_is_found() -> None:
+    truths = [truth((BOX, ENDS))] * 10
+    nothing = evaluate(truths, [found()] * 10, CATEGORIES)["confidence_95"]
+    assert nothing["pck"]["0.05"] == [0.0, 0.0]
+    assert nothing["error_px_median"] is None
+    one = evaluate(truths, [found((BOX, 0.9, RIGHT)), *[found()] * 9], CATEGORIES)["confidence_95"]
+    assert one["pck"]["0.05"][0] == 0.0 < one["pck"]["0.05"][1]
+    assert one["error_px_median"] == [0.0, 0.0]
+
+
+def test_what_is_no_number_is_none_in_json() -> None:
+    assert as_json(np.array([0.12344, np.nan])) == [0.1234, None]

@@ -1,0 +1,1 @@
+"""Using a detector: on pictures, as an exported file, for poses, for first labels."""

@@ -1,0 +1,29 @@
+"""Objects of several categories on one picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.dataset.coco import Category
+from synth.inspect.drawing import draw_objects
+from synth.types import Array
+
+
+def draw_categories(
+    rgb: NDArray[np.uint8],
+    categories: Sequence[Category],
+    labels: NDArray[np.int64],
+    boxes: Array,
+    keypoints: Array,
+    **style: Any,
+) -> NDArray[np.uint8]:
+    """A copy of `rgb` with each object drawn by its category's schema; style: as draw_objects takes it.
+
+    labels: (N,) counted from 1. boxes: (N, 4) xyxy. keypoints: (N, K, 3), padded to the most of a category.
+    """
+    for label, category in enumerate(categories, start=1):
+        own = labels == label
+        rgb = draw_objects(rgb, category.schema, boxes[own], keypoints[own, : len(category.schema)], **style)
+    return rgb

@@ -1,0 +1,86 @@
+"""Pictures to predict on: image files, folders, globs, videos, cameras."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.errors import DataError
+from synth.system.pictures import SUFFIXES
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+FALLBACK_RATE = 25.0
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video file, by its path, or a camera, by its number."""
+
+    name: str
+    source: str | int
+
+
+@dataclass(frozen=True)
+class FilmSize:
+    """frames: 0 where the number is not known. rate: pictures a second."""
+
+    frames: int
+    rate: float
+
+
+def find_inputs(given: Sequence[str]) -> tuple[list[Path], list[Film]]:
+    """Image files and films of what a user named; a number that names none is a camera.
+
+    Folders give the images and videos in them, sorted. Raises DataError for what matches nothing.
+    """
+    photos: list[Path] = []
+    films: list[Film] = []
+    for text in given:
+        if text.isdecimal() and not Path(text).exists():
+            films.append(Film(f"camera{text}", int(text)))
+            continue
+        path = Path(text)
+        chosen = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+        if not chosen:
+            chosen = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+        images = [p for p in chosen if p.is_file() and p.suffix.lower() in SUFFIXES]
+        videos = [p for p in chosen if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
+        if not images and not videos:
+            raise DataError(
+                f"{text}: no image or video there, expected a file, a folder, a glob "
+                f"({', '.join(SUFFIXES)}, {', '.join(VIDEO_SUFFIXES)}) "
+                "or a camera's number"
+            )
+        photos += images
+        films += [Film(p.stem, str(p)) for p in videos]
+    return photos, films
+
+
+def read_frames(film: Film) -> Iterator[NDArray[np.uint8]]:
+    """(H, W, 3) RGB pictures of a film, in order."""
+    capture = cv2.VideoCapture(film.source)
+    try:
+        while True:
+            read, bgr = capture.read()
+            if not read:
+                return
+            yield np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+    finally:
+        capture.release()
+
+
+def film_size(film: Film) -> FilmSize:
+    """Raises DataError when the film cannot be opened."""
+    capture = cv2.VideoCapture(film.source)
+    try:
+        if not capture.isOpened():
+            kind = "video" if isinstance(film.source, str) else "camera"
+            raise DataError(f"{film.source}: cannot be opened as a {kind}")
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if isinstance(film.source, str) else 0
+        return FilmSize(max(0, frames), capture.get(cv2.CAP_PROP_FPS) or FALLBACK_RATE)
+    finally:
+        capture.release()

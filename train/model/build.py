@@ -1,0 +1,157 @@
+"""A detector from its config and the vendor's weights."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.layers.norm_act import FrozenBatchNormAct2d
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.misc import FrozenBatchNorm2d
+from torchvision.ops.poolers import initLevelMapper
+
+from train.config import ModelConfig
+from train.model.backbone import PyramidBackbone, fold, freeze, load_imagenet
+from train.model.detector import KeypointDetector, RegionSampler, _SameSize
+from train.model.heatmaps import UNCALIBRATED
+from train.model.weights import State, vendor_state
+
+log = logging.getLogger(__name__)
+
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+HALF = [0.5, 0.5, 0.5]
+COCO_KEYPOINTS = 17
+
+
+def build_model(
+    config: ModelConfig, num_classes: int, num_keypoints: int, vendor: bool = True
+) -> KeypointDetector:
+    """num_classes: background included. num_keypoints: K.
+
+    vendor=False leaves out the vendor's weights, for a network about to be loaded from a snapshot.
+    Raises EnvironmentProblem if the weights cannot be had.
+    """
+    weights = config.weights if vendor else "none"
+    coco = weights == "coco"
+    model = _assemble(config, 2 if coco else num_classes, COCO_KEYPOINTS if coco else num_keypoints)
+    if coco:
+        load_coco(model, vendor_state(config.backbone, "coco", config.weights_file))
+        replace_predictors(model, num_classes, num_keypoints)
+    elif weights == "imagenet":
+        load_imagenet(model.backbone, config)
+    freeze(model.backbone.body, config)
+    if config.weights == "coco":  # whose norms have no eps, as torchvision's overwrite_eps says
+        for module in model.backbone.body.modules():
+            if isinstance(module, (FrozenBatchNorm2d, FrozenBatchNormAct2d)):
+                module.eps = 0.0
+    fold(model.backbone.body)
+    model.backbone.body.to(memory_format=torch.channels_last)
+    uncalibrated = torch.tensor([UNCALIBRATED] * (num_classes - 1))
+    model.register_buffer("calibration", uncalibrated, persistent=False)
+    return model
+
+
+def _in_single_precision(_: nn.Module, __: Any, levels: tuple[list[Tensor], ...]) -> tuple[list[Tensor], ...]:
+    """torchvision rounds proposals, and then the true boxes, to the type of what the proposing head says: in
+    bfloat16 to 4 px and more."""
+    return tuple([level.float() for level in kind] for kind in levels)
+
+
+def _pool(strides: Sequence[int], output_size: int, canonical_px: int = 224) -> MultiScaleRoIAlign:
+    """Cuts regions from the maps of those strides. torchvision would guess these from the first picture,
+    wrongly from a flat one, and keep them."""
+    pool = MultiScaleRoIAlign([str(s) for s in strides], output_size, 2, canonical_scale=canonical_px)
+    pool.scales = [1 / stride for stride in strides]
+    finest, coarsest = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
+    pool.map_levels = initLevelMapper(finest, coarsest, canonical_scale=canonical_px)
+    return pool
+
+
+def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> KeypointDetector:
+    backbone = PyramidBackbone(config)
+    channels = config.keypoint_head_channels
+    lite = config.backbone == "tf_efficientnet_lite0"
+    model = KeypointDetector(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(
+            config.anchor_sizes, (config.anchor_ratios,) * len(config.anchor_sizes)
+        ),
+        rpn_pre_nms_top_n_train=config.rpn_pre_nms,
+        rpn_pre_nms_top_n_test=config.rpn_pre_nms,
+        rpn_post_nms_top_n_train=config.rpn_post_nms,
+        rpn_post_nms_top_n_test=config.rpn_post_nms,
+        rpn_batch_size_per_image=config.rpn_regions,
+        box_roi_pool=_pool(config.strides, output_size=7),
+        box_head=TwoMLPHead(config.fpn_channels * 49, config.box_head_channels),
+        box_predictor=FastRCNNPredictor(config.box_head_channels, num_classes),
+        box_score_thresh=config.score_threshold,
+        box_nms_thresh=config.box_nms,
+        box_detections_per_img=config.detections,
+        box_batch_size_per_image=config.regions,
+        box_positive_fraction=config.positive_share,
+        keypoint_roi_pool=_pool(config.strides, config.keypoint_cells, config.keypoint_canonical_px),
+        keypoint_head=KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers),
+        keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
+    )
+    model.rpn.head.register_forward_hook(_in_single_precision)
+    mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
+    model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
+    for part in (model.rpn, model.roi_heads):
+        sampler = part.fg_bg_sampler
+        part.fg_bg_sampler = RegionSampler(sampler.batch_size_per_image, sampler.positive_fraction)
+    model.transform = _SameSize(config.long_side_px, config.long_side_px, mean, std)
+    if config.proposal_strides != config.strides:
+        proposing = [*(str(stride) for stride in config.proposal_strides), "pool"]
+
+        def only_proposing(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            images, features, *rest = args
+            return (images, {name: features[name] for name in proposing}, *rest)
+
+        model.rpn.register_forward_pre_hook(only_proposing)
+    return model
+
+
+def replace_predictors(model: KeypointDetector, num_classes: int, num_keypoints: int) -> None:
+    """Fresh box and keypoint predictors; every tensor of the old ones is logged as skipped."""
+    heads = model.roi_heads
+    for name in ("box_predictor", "keypoint_predictor"):
+        for key, tensor in getattr(heads, name).state_dict().items():
+            log.info("skipped roi_heads.%s.%s %s of the vendor's weights", name, key, tuple(tensor.shape))
+    heads.box_predictor = FastRCNNPredictor(heads.box_predictor.cls_score.in_features, num_classes)
+    heads.keypoint_predictor = KeypointRCNNPredictor(
+        heads.keypoint_predictor.kps_score_lowres.in_channels, num_keypoints
+    )
+
+
+def load_coco(model: KeypointDetector, state: State) -> None:
+    """Loads torchvision's keypointrcnn_resnet50_fpn tensors; ours carry the same names but norm counters."""
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    for key in unexpected:
+        log.info("skipped %s of the vendor's weights", key)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"COCO weights lack {missing}; the heads must have torchvision's default sizes")
+
+
+def parameter_groups(
+    model: nn.Module, backbone_lr: float, head_lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Trained parameters for AdamW: backbone and heads with their own rate; no decay on vectors."""
+    groups = []
+    for lr, inside in ((backbone_lr, True), (head_lr, False)):
+        for decay, matrices in ((weight_decay, True), (0.0, False)):
+            chosen = [
+                p
+                for name, p in model.named_parameters()
+                if p.requires_grad
+                and name.startswith("backbone.body.") == inside
+                and (p.ndim > 1) == matrices
+            ]
+            if chosen:
+                groups.append({"params": chosen, "lr": lr, "weight_decay": decay})
+    return groups

@@ -1,0 +1,71 @@
+"""Keypoints from heatmaps, finer than their cells, and how sure they are."""
+
+import torch
+from torch import Tensor
+
+Calibration = tuple[float, float]
+UNCALIBRATED: Calibration = (1.0, 0.0)
+EPSILON = 1e-6
+
+
+def heatmap_loss(logits: Tensor, boxes: Tensor, keypoints: Tensor) -> Tensor:
+    """Cross-entropy against a target of mean at the true place: shared by the four cells around it.
+
+    logits: (N, K, S, S), laid out as in decode_heatmaps. boxes: (N, 4) xyxy px. keypoints: (N, K, 3) px;
+    those with v = 0 or outside their box do not count. Returns their mean, 0 if there are none.
+    """
+    size = logits.shape[-1]
+    cells = (keypoints[..., :2] - boxes[:, None, :2]) / (boxes[:, None, 2:] - boxes[:, None, :2]) * size
+    counts = (keypoints[..., 2] > 0) & (cells >= 0).all(dim=2) & (cells <= size).all(dim=2)
+    if not bool(counts.any()):
+        return logits.sum() * 0
+    place = (cells[counts] - 0.5).clamp(0, size - 1)
+    low = place.floor().clamp(max=size - 2)
+    high_share = place - low
+    x, y = low.long().unbind(dim=1)
+    log_probability = logits[counts].flatten(1).log_softmax(dim=1)
+    total = logits.new_zeros(len(x))
+    for dx in (0, 1):
+        for dy in (0, 1):
+            share = (high_share[:, 0] if dx else 1 - high_share[:, 0]) * (
+                high_share[:, 1] if dy else 1 - high_share[:, 1]
+            )
+            at = (y + dy) * size + x + dx
+            total -= share * log_probability.gather(1, at[:, None])[:, 0]
+    return total.mean()
+
+
+def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
+    """Keypoints from heatmaps, finer than their cells.
+
+    logits: (N, K, S, S), of which cell (i, j) covers [j, j + 1) x [i, i + 1) of the box cut into S x S parts
+    (as torchvision encodes its targets). boxes: (N, 4) xyxy. Returns keypoints (N, K, 3) x, y, 1 in the
+    boxes' px: the probability-weighted mean of cell centres within `radius` cells of the peak; and the
+    probability found there, (N, K) in [0, 1].
+    """
+    n, k, size, _ = logits.shape
+    if n == 0:
+        return logits.new_zeros((0, k, 3)), logits.new_zeros((0, k))
+    probability = logits.flatten(2).softmax(dim=2)
+    peak = probability.argmax(dim=2)
+    cells = torch.arange(size, device=logits.device)
+    near_y = ((cells - (peak // size)[..., None]).abs() <= radius).to(logits.dtype)
+    near_x = ((cells - (peak % size)[..., None]).abs() <= radius).to(logits.dtype)
+    window = probability.view(n, k, size, size) * near_y[..., :, None] * near_x[..., None, :]
+    mass = window.sum(dim=(2, 3))
+    centres = cells.to(logits.dtype) + 0.5
+    x = (window.sum(dim=2) * centres).sum(dim=2) / mass
+    y = (window.sum(dim=3) * centres).sum(dim=2) / mass
+    cell_px = ((boxes[:, 2:] - boxes[:, :2]) / size)[:, None, :]
+    xy = torch.stack((x, y), dim=2) * cell_px + boxes[:, None, :2]
+    return torch.cat((xy, torch.ones_like(xy[..., :1])), dim=2), mass
+
+
+def calibrated(confidence: Tensor, calibration: Tensor) -> Tensor:
+    """How likely a keypoint is right: logistic function of slope * logit(confidence) + offset (Platt, 1999).
+
+    confidence: (N, K) in [0, 1]. calibration: (N, 2) slope and offset.
+    """
+    slope, offset = calibration[:, :1], calibration[:, 1:]
+    p = confidence.clamp(EPSILON, 1 - EPSILON)
+    return torch.sigmoid(slope * torch.log(p / (1 - p)) + offset)

@@ -1,0 +1,312 @@
+"""Snapshots of a run: OUT/best and OUT/last, each safetensors and JSON, nothing pickled.
+
+`meta.json` says what the weights are for; `last` also holds what continues the run. A snapshot is written
+beside its place and swapped in whole, so a killed run leaves the old one or the new one.
+"""
+
+import json
+import logging
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from synth.dataset.coco import Category, category_from_json, category_to_json
+from synth.errors import DataError, EnvironmentProblem
+from synth.system.json_files import read_json
+from synth.types import Array
+from train.config import TrainConfig, parse_config
+from train.data.samples import annotation_files
+from train.model.build import build_model
+from train.model.detector import KeypointDetector
+from train.model.heatmaps import UNCALIBRATED, Calibration
+
+log = logging.getLogger(__name__)
+FORMAT = 2
+MODEL, META, OPTIM, STATE = "model.safetensors", "meta.json", "optim.safetensors", "state.json"
+Points = tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What the weights are for and where they come from.
+
+    categories: in the order of their labels, which count from 1. keypoints_m: of each, in its object frame,
+    where known. data: annotation source -> SHA-256 of its labels. calibration: of each one's keypoint
+    confidences, fitted on the validation images.
+    """
+
+    config: TrainConfig
+    categories: tuple[Category, ...]
+    keypoints_m: tuple[Points | None, ...]
+    step: int
+    score: float | None
+    data: dict[str, str]
+    calibration: tuple[Calibration, ...]
+
+
+def describe(
+    config: TrainConfig,
+    categories: Sequence[Category],
+    keypoints_m: Sequence[Array | None],
+    data: dict[str, str],
+    step: int = 0,
+) -> Meta:
+    points, untouched = tuple(map(_points, keypoints_m)), (UNCALIBRATED,) * len(categories)
+    return Meta(config, tuple(categories), points, step, None, data, untouched)
+
+
+def _points(rows: Any) -> Points | None:
+    return None if rows is None else tuple((float(x), float(y), float(z)) for x, y, z in rows)
+
+
+def labels_hash(path: Path) -> str:
+    """SHA-256 over the annotation files of a data set, in name order."""
+    digest = sha256()
+    for file in annotation_files(path):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of a snapshot's weights."""
+    try:
+        return sha256((folder / MODEL).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{folder / MODEL}: not readable: {error.strerror}") from error
+
+
+def write_snapshot(
+    folder: Path,
+    meta: Meta,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor] | None = None,
+    state: dict[str, Any] | None = None,
+) -> None:
+    """Writes `folder` whole: weights and meta.json, and with `optimizer` and `state` what resumes the run."""
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    recover(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        save_file(_plain(model), new / MODEL)
+        if optimizer is not None:
+            save_file(_plain(optimizer), new / OPTIM)
+    except SafetensorError as error:
+        shutil.rmtree(new)
+        raise EnvironmentProblem(f"{folder}: cannot be written: {error}") from error
+    if optimizer is not None:
+        (new / STATE).write_text(json.dumps(state), encoding="utf-8")
+    (new / META).write_text(json.dumps(_meta_to_json(meta), indent=1), encoding="utf-8")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Finishes a swap that was cut off between its two renames, when the new snapshot was complete."""
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        (new if (new / META).exists() else old).rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_meta(folder: Path) -> Meta:
+    """Raises DataError if the folder holds no snapshot or a damaged one."""
+    where = str(folder / META)
+    raw = read_json(folder / META)
+    try:
+        if raw["format"] != FORMAT:
+            raise DataError(
+                f"{where}: format {raw['format']}, expected {FORMAT}; it was written by another version of "
+                "Meshmark, train again"
+            )
+        if not len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
+            raise DataError(f"{where}: objects, keypoints_m and calibration are not equally many")
+        return Meta(
+            config=parse_config(raw["config"], where),
+            categories=tuple(category_from_json(entry, where) for entry in raw["objects"]),
+            keypoints_m=tuple(map(_points, raw["keypoints_m"])),
+            step=int(raw["step"]),
+            score=raw["score"],
+            data=dict(raw["data"]),
+            calibration=tuple((float(slope), float(offset)) for slope, offset in raw["calibration"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
+
+
+def provenance(folder: Path) -> list[tuple[str, str]]:
+    """Where a snapshot comes from, as names and values."""
+    raw = read_json(folder / META)
+    versions = ", ".join(f"{name} {version}" for name, version in raw.get("versions", {}).items())
+    return [
+        ("weights", str(folder)),
+        ("their SHA-256", weights_hash(folder)),
+        ("trained", f"{raw.get('step')} steps, seed {raw.get('seed')}, commit {raw.get('commit')}"),
+        ("with", versions),
+        *((f"training labels {path}, SHA-256", digest) for path, digest in raw.get("data", {}).items()),
+    ]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: not readable as safetensors: {error}") from error
+
+
+def load_model(folder: Path) -> tuple[KeypointDetector, Meta]:
+    """The detector of a snapshot, in evaluation mode on the CPU."""
+    meta = read_meta(folder)
+    model = network_for(meta, vendor=False)
+    load_weights(model, read_tensors(folder / MODEL), str(folder / MODEL))
+    model.calibration = torch.tensor(meta.calibration)
+    return model.eval(), meta
+
+
+def network_for(meta: Meta, vendor: bool) -> KeypointDetector:
+    """A network with a class for each category and the background, and the most keypoints of a category."""
+    most = max(len(category.schema) for category in meta.categories)
+    return build_model(meta.config.model, 1 + len(meta.categories), most, vendor)
+
+
+def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Loads every tensor or raises DataError listing those that do not fit."""
+    own = model.state_dict()
+    wrong = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if own[name].shape != tensors[name].shape
+    ]
+    wrong += [f"{name} missing" for name in own.keys() - tensors.keys()]
+    wrong += [f"{name} unknown" for name in tensors.keys() - own.keys()]
+    if wrong:
+        raise DataError(f"{where}: {len(wrong)} tensors do not fit the network: {'; '.join(sorted(wrong))}")
+    model.load_state_dict(tensors)
+
+
+def warm_start(model: torch.nn.Module, folder: Path) -> None:
+    """Loads those tensors of another snapshot that fit in name and shape, and logs every one that does not.
+
+    Raises DataError for no snapshot, and if none fits.
+    """
+    objects = ", ".join(f"{c.name} (K = {len(c.schema)})" for c in read_meta(folder).categories)
+    tensors, own = read_tensors(folder / MODEL), model.state_dict()
+    fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise DataError(f"{folder}: none of its {len(tensors)} tensors fits the network")
+    for name in sorted(tensors.keys() - fitting.keys()):
+        place = f"the network has {tuple(own[name].shape)}" if name in own else "the network has none such"
+        log.info("%s: skipped %s %s, %s", folder, name, tuple(tensors[name].shape), place)
+    for name in sorted(own.keys() - tensors.keys()):
+        log.info("%s: lacks %s, left at its start", folder, name)
+    log.info("%s: %d of %d tensors loaded, trained on %s", folder, len(fitting), len(tensors), objects)
+    model.load_state_dict(fitting, strict=False)
+
+
+def check_object(weights: Category, wanted: Category, where: str) -> None:
+    """Raises DataError if the weights' keypoints are not the object's, in count, name and order."""
+    have, want = weights.schema.names, wanted.schema.names
+    if have != want:
+        raise DataError(
+            f"{where}: the weights are for {weights.name} with K = {len(have)} [{', '.join(have)}], "
+            f"{wanted.name} has K = {len(want)} [{', '.join(want)}]"
+        )
+
+
+def check_objects(weights: Sequence[Category], wanted: Sequence[Category], where: str) -> None:
+    """Raises DataError if the weights are not for these objects in this order."""
+    have, want = ([category.name for category in some] for some in (weights, wanted))
+    if len(have) != len(want) or (len(have) > 1 and have != want):
+        raise DataError(f"{where}: the weights are for {', '.join(have)}, asked for {', '.join(want)}")
+    for own, other in zip(weights, wanted, strict=True):
+        check_object(own, other, where)
+
+
+def label_of(weights: Sequence[Category], wanted: Category, where: str) -> int:
+    """Which of the weights' categories the object is, counted from 1: the only one, or that of its name.
+
+    Raises DataError if there is none, or its keypoints are others.
+    """
+    names = [category.name for category in weights]
+    if len(weights) > 1 and wanted.name not in names:
+        raise DataError(f"{where}: the weights are for {', '.join(names)}, not for {wanted.name}")
+    at = names.index(wanted.name) if len(weights) > 1 else 0
+    check_object(weights[at], wanted, where)
+    return at + 1
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's per-parameter tensors, named INDEX.KEY."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], where: str) -> None:
+    """Raises DataError naming `where` for tensors of another network's parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        own = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
+        if own is None or (value.ndim and value.shape != own.shape):
+            raise DataError(f"{where}: {name} {tuple(value.shape)} fits no parameter of the network")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _meta_to_json(meta: Meta) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "objects": [category_to_json(category) for category in meta.categories],
+        "keypoints_m": meta.keypoints_m,
+        "step": meta.step,
+        "score": meta.score,
+        "seed": meta.config.seed,
+        "data": meta.data,
+        "calibration": meta.calibration,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        "commit": _commit(),
+        "config": meta.config.model_dump(mode="json"),
+    }
+
+
+@lru_cache(maxsize=1)
+def _commit() -> str | None:
+    """The checkout's commit, if this runs from one."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,193 @@
+"""Score of a detector on labelled photos: eval.json, a table, and sheets to look at."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from synth.dataset.coco import Category
+from synth.inspect.drawing import contact_sheet, write_image
+from synth.system.files import write_text
+from synth.system.pictures import read_image
+from synth.system.progress import track
+from synth.types import VISIBLE, Array
+from train.data.samples import read_samples
+from train.detect.drawing import draw_categories
+from train.detect.predict import Detector, snapshot_folder
+from train.model.snapshot import labels_hash, provenance, read_meta
+from train.score.intervals import as_json, interval
+from train.score.matching import keypoint_errors
+from train.score.metrics import evaluate
+from train.score.precision import ap_draws
+from train.score.reliability import reliability, uncalibrated
+from train.score.report_page import percents, write_report
+from train.types import Found, Sample, Truth, truth_of
+
+SHEET_IMAGES = 20
+SHEET_TILE_PX = 400
+TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
+SHOWN_SCORE = 0.5
+NOT_FOUND_SHARE = 1.0
+
+
+def detect_all(detector: Detector, samples: Sequence[Sample], label: str = "") -> list[Found]:
+    """Detections of each image; with a label, progress is shown."""
+    todo = track(samples, len(samples), label) if label else samples
+    return [detector.found(read_image(sample.image_path)) for sample in todo]
+
+
+def evaluate_photos(
+    weights: Path, real: Path, out: Path, categories: Sequence[Category], device: str
+) -> dict[str, Any]:
+    """Evaluates a snapshot on the photos at `real`; writes eval.json, report.html and two sheets to `out`.
+
+    categories: the objects to find and to check the weights against, none for all of their own. Returns what
+    eval.json holds. Raises DataError for unreadable weights or photos, and for weights of other keypoints.
+    """
+    detector = Detector.load(weights, device)
+    if categories:
+        detector.narrow(categories, str(weights))
+    categories = detector.categories
+    samples = read_samples(real, *categories)
+    founds = detect_all(detector, samples, "evaluating")
+    truths = [truth_of(sample) for sample in samples]
+    result: dict[str, Any] = {
+        "object": ", ".join(category.name for category in categories),
+        "weights": str(snapshot_folder(weights)),
+        "data": str(real),
+        **evaluate(truths, founds, categories),
+        "per_image": per_image(samples, truths, founds),
+    }
+    draws = ap_draws(truths, founds, [category.schema for category in categories])
+    result["confidence_95"]["keypoint_ap"] = interval(draws)
+    result["keypoint_ap_draws"] = as_json(draws)
+    write_sheets(out, samples, founds, categories)
+    folder = snapshot_folder(weights)
+    before = reliability(truths, uncalibrated(founds, detector.calibration))
+    after = reliability(truths, founds)
+    result["calibration_error"] = {"before": before.error, "after": after.error}
+    used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
+    meta = read_meta(folder)
+    write_report(out / "report.html", result, samples, founds, categories, (before, after), meta, used)
+    write_text(out / "eval.json", json.dumps(result, indent=1))
+    return result
+
+
+def image_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Array:
+    """(images,): mean error as a share of the box's longer side, a keypoint not found counting 1."""
+    errors = keypoint_errors(truths, founds)
+    share = np.minimum(errors.error_px / errors.side_px, NOT_FOUND_SHARE)
+    total = np.bincount(errors.image, weights=share, minlength=len(truths))
+    return np.asarray(total / np.maximum(np.bincount(errors.image, minlength=len(truths)), 1))
+
+
+def per_image(
+    samples: Sequence[Sample], truths: Sequence[Truth], founds: Sequence[Found]
+) -> list[dict[str, Any]]:
+    """For each photo its file, from the folder that holds all, and the error of each labelled keypoint as a
+    share of its box's longer side, None where the object was not found."""
+    errors = keypoint_errors(truths, founds)
+    root = os.path.commonpath([sample.image_path.parent for sample in samples])
+    share = errors.error_px / errors.side_px
+    return [
+        {
+            "file": sample.image_path.relative_to(root).as_posix(),
+            "errors": [float(e) if np.isfinite(e) else None for e in share[errors.image == image]],
+        }
+        for image, sample in enumerate(samples)
+    ]
+
+
+def write_sheets(
+    out: Path, samples: Sequence[Sample], founds: Sequence[Found], categories: Sequence[Category]
+) -> None:
+    """predictions.jpg: images spread evenly over the set. worst.jpg: those with the largest errors."""
+    worst = image_errors([truth_of(s) for s in samples], founds)
+    spread = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_IMAGES, len(samples))).round().astype(int))
+    for name, chosen in (
+        ("predictions.jpg", spread.tolist()),
+        ("worst.jpg", np.argsort(-worst, kind="stable")[:SHEET_IMAGES].tolist()),
+    ):
+        pictures = [_drawn(samples[i], founds[i], categories) for i in chosen]
+        captions = [f"{samples[i].image_path.name} {worst[i]:.3f}" for i in chosen]
+        write_image(out / name, contact_sheet(pictures, tile_px=SHEET_TILE_PX, captions=captions))
+
+
+def _drawn(sample: Sample, found: Found, categories: Sequence[Category]) -> Any:
+    """Shrunk to twice a tile, so that lines stay visible. White: labels; magenta: detections."""
+    rgb = read_image(sample.image_path)
+    step = max(1, max(rgb.shape[:2]) // (2 * SHEET_TILE_PX))
+    rgb = rgb[: rgb.shape[0] // step * step : step, : rgb.shape[1] // step * step : step]
+    scale = np.array([1 / step, 1 / step, 1.0])
+    rgb = draw_categories(
+        rgb, categories, sample.labels, sample.boxes / step, sample.keypoints * scale, color=TRUE_COLOR
+    )
+    shown = found.scores >= SHOWN_SCORE
+    points = found.keypoints[shown]
+    points = np.concatenate((points, np.full((*points.shape[:2], 1), float(VISIBLE))), axis=2)
+    boxes = found.boxes[shown] / step
+    return draw_categories(rgb, categories, found.labels[shown], boxes, points * scale, color=FOUND_COLOR)
+
+
+def print_table(result: dict[str, Any], console: Console) -> None:
+    """The figures of eval.json: one table for the objects, one with a row per keypoint."""
+    whole = Table(
+        title=f"{escape(result['object'])}: {result['n_images']} images, {result['n_objects']} objects"
+    )
+    for column in ("bbox AP", "bbox AP50", "keypoint AP", "keypoint AP50", "found"):
+        whole.add_column(column, justify="right")
+    ap = [result[kind][key] for kind in ("bbox", "keypoints") for key in ("ap", "ap50")]
+    whole.add_row(*map(_number, ap), f"{result['n_found']} of {result['n_objects']}")
+    console.print(whole)
+    if result["by_object"]:
+        console.print(_by_object(result["by_object"]))
+
+    each = Table(
+        caption="median, p90: px; bias: mean error in % of the object's side, along and across it, and "
+        "in the picture to the right and down"
+    )
+    each.add_column("keypoint", overflow="fold")
+    for column in ("PCK@0.05", "PCK@0.10", "median", "p90", "bias", "in picture"):
+        each.add_column(column, justify="right", no_wrap=True)
+    each.add_row("all", *_row(result), "", "")
+    for name, row in result["per_keypoint"].items():
+        biases = (percents(row["bias"][which]) for which in ("share", "picture_share"))
+        each.add_row(escape(name), *_row(row), *biases)
+    console.print(each)
+    interval = result["confidence_95"]["pck"]["0.05"]
+    if interval:
+        console.print(f"PCK@0.05: 95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
+
+
+def _by_object(objects: dict[str, Any]) -> Table:
+    """A column an object, so that names have room."""
+    table = Table(
+        "", *(Column(escape(name), justify="right", overflow="fold") for name in objects), title="by object"
+    )
+    values = [
+        [
+            *(_number(row[kind]["ap"]) for kind in ("bbox", "keypoints")),
+            *_row(row),
+            f"{row['n_found']} of {row['n_objects']}",
+        ]
+        for row in objects.values()
+    ]
+    labels = ("bbox AP", "keypoint AP", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "found")
+    for label, *cells in zip(labels, *values, strict=True):
+        table.add_row(label, *cells)
+    return table
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    values = (row["pck"]["0.05"], row["pck"]["0.10"], row["error_px"]["median"], row["error_px"]["p90"])
+    return [_number(value) for value in values]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"

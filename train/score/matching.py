@@ -1,0 +1,115 @@
+"""Which detection found which object, and how far off its keypoints are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.types import NOT_LABELLED, Array
+from train.types import Found, Truth
+
+MIN_MATCH_IOU = 0.3
+
+
+@dataclass(frozen=True)
+class Errors:
+    """One row per labelled keypoint of R in all, `image` telling which picture it is in.
+
+    error_px: (R,) distance to the detected keypoint, inf where the object was not found. side_px: (R,) the
+    box's longer side. v: (R,) 1 or 2. vector: (R, 2) error in the object's axes, px, nan where not found;
+    in_picture: (R, 2) the same to the right and down.
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    keypoint: NDArray[np.int64]
+    v: NDArray[np.int64]
+    error_px: Array
+    side_px: Array
+    vector: Array
+    in_picture: Array
+
+
+def box_iou(a: Array, b: Array) -> Array:
+    """a: (N, 4), b: (M, 4) xyxy. Returns (N, M)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
+    area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
+    return np.asarray(shared / np.maximum(area_a[:, None] + area_b[None, :] - shared, 1e-12))
+
+
+def oks(truth: Array, found: Array, area: float, sigmas: Sequence[float]) -> float:
+    """Object keypoint similarity in [0, 1]: mean over labelled keypoints of exp(-d^2 / (8 area sigma^2)).
+
+    truth: (K, 3) x, y, v. found: (K, 2). area: px^2. nan when nothing is labelled.
+    """
+    labelled = truth[:, 2] > NOT_LABELLED
+    if not labelled.any():
+        return float("nan")
+    squared = ((truth[:, :2] - found) ** 2).sum(axis=1)
+    terms = np.exp(-squared / (8 * max(area, 1e-9) * np.square(sigmas)))
+    return float(terms[labelled].mean())
+
+
+def match(truth: Truth, found: Found) -> list[int | None]:
+    """For each labelled object the detection that found it, or None.
+
+    Detections choose in order of falling score; each takes the free object of its label whose box it covers
+    best, if the boxes' IoU is at least MIN_MATCH_IOU.
+    """
+    chosen: list[int | None] = [None] * len(truth.boxes)
+    iou = box_iou(truth.boxes, found.boxes)
+    for detection in np.argsort(-found.scores, kind="stable"):
+        free = [
+            i
+            for i, taken in enumerate(chosen)
+            if taken is None and not truth.iscrowd[i] and truth.labels[i] == found.labels[detection]
+        ]
+        best = max(free, key=lambda i: float(iou[i, detection]), default=None)
+        if best is not None and iou[best, detection] >= MIN_MATCH_IOU:
+            chosen[best] = int(detection)
+    return chosen
+
+
+def object_axes(keypoints: Array) -> Array:
+    """(2, 2): rows are the object's x and y axis in the picture.
+
+    x points from the first labelled keypoint to the last, y is x turned by 90 degrees (clockwise on screen).
+    The picture's own axes when fewer than two are labelled or they coincide. keypoints: (K, 3).
+    """
+    labelled = keypoints[keypoints[:, 2] > NOT_LABELLED, :2]
+    if len(labelled) >= 2:
+        along = labelled[-1] - labelled[0]
+        length = float(np.hypot(*along))
+        if length > 0:
+            x, y = along / length
+            return np.array([[x, y], [-y, x]])
+    return np.eye(2)
+
+
+def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
+    """Matches every image and lists the error of each labelled keypoint; crowds do not count."""
+    rows: list[tuple[int, int, int, int, float, float]] = []
+    vectors: list[tuple[Array, Array]] = []
+    for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
+        for i, detection in enumerate(match(truth, found)):
+            if truth.iscrowd[i]:
+                continue
+            points = truth.keypoints[i]
+            axes = object_axes(points)
+            side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
+            for k in np.flatnonzero(points[:, 2] > NOT_LABELLED):
+                if detection is None:
+                    error, distance = np.full(2, np.nan), float("inf")
+                else:
+                    error = found.keypoints[detection, k] - points[k, :2]
+                    distance = float(np.hypot(*error))
+                rows.append((image, int(truth.labels[i]), int(k), int(points[k, 2]), distance, side))
+                vectors.append((axes @ error, error))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 6)
+    image_, label, keypoint, v = table[:, :4].T.astype(np.int64)
+    vector, in_picture = np.array(vectors).reshape(-1, 2, 2).swapaxes(0, 1)
+    return Errors(image_, label, keypoint, v, table[:, 4], table[:, 5], vector, in_picture)

@@ -1,0 +1,152 @@
+"""How good detections are: COCO's average precision, PCK, pixel errors and their bias.
+
+Everything is in px of the picture the labels were made on, (0, 0) = its top-left corner. Labels count the
+categories from 1; keypoints are as many as the category with most has, v = 0 beyond an object's own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.dataset.coco import Category
+from synth.types import OCCLUDED, VISIBLE, Array
+from train.score.intervals import BOOTSTRAP_ROUNDS, interval
+from train.score.matching import Errors, keypoint_errors, match
+from train.score.precision import Precision, average_precision, mean_precision
+from train.types import Found, Truth
+
+PCK_THRESHOLDS = (0.05, 0.10)
+
+
+def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None) -> float | None:
+    """Share of labelled keypoints nearer than threshold * box's longer side; not found counts as wrong."""
+    right = errors.error_px <= threshold * errors.side_px
+    chosen = right if rows is None else right[rows]
+    return float(chosen.mean()) if len(chosen) else None
+
+
+def evaluate(
+    truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]
+) -> dict[str, Any]:
+    """All metrics of a set of images, ready for JSON; None where there is nothing to measure.
+
+    error_px and error_share (of the box's longer side) count found keypoints only: `not_found` says how many
+    labelled keypoints that leaves out. Of several categories, `by_object` tells them apart, average precision
+    is the mean of theirs, and all else is of their objects together.
+    """
+    errors = keypoint_errors(truths, founds)
+    schemas = [category.schema for category in categories]
+    several = len(categories) > 1
+    return {
+        **_precision(
+            mean_precision(truths, founds, schemas, "bbox"),
+            mean_precision(truths, founds, schemas, "keypoints"),
+        ),
+        "pck": _pck_table(errors),
+        "pck_by_visibility": {
+            name: _pck_table(errors, errors.v == v)
+            for name, v in (("visible", VISIBLE), ("occluded", OCCLUDED))
+        },
+        "error_px": _spread(errors.error_px[np.isfinite(errors.error_px)]),
+        "error_share": _spread((errors.error_px / errors.side_px)[np.isfinite(errors.error_px)]),
+        "confidence_95": bootstrap(errors, len(truths)),
+        "n_images": len(truths),
+        **_counts(truths, founds, range(1, len(categories) + 1)),
+        "n_keypoints": len(errors.error_px),
+        "not_found": int((~np.isfinite(errors.error_px)).sum()),
+        "oks_sigmas": {c.name: list(c.schema.oks_sigmas) for c in categories}
+        if several
+        else list(schemas[0].oks_sigmas),
+        "per_keypoint": {
+            f"{category.name} {name}" if several else name: _one_keypoint(errors, label, k)
+            for label, category in enumerate(categories, start=1)
+            for k, name in enumerate(category.schema.names)
+        },
+        "by_object": {
+            category.name: _one_object(truths, founds, errors, label, category)
+            for label, category in enumerate(categories, start=1)
+            if several
+        },
+    }
+
+
+def _precision(bbox: Precision, keypoints: Precision) -> dict[str, dict[str, float | None]]:
+    return {
+        kind: dict(zip(("ap", "ap50"), values, strict=True))
+        for kind, values in (("bbox", bbox), ("keypoints", keypoints))
+    }
+
+
+def _counts(truths: Sequence[Truth], founds: Sequence[Found], labels: Sequence[int]) -> dict[str, int]:
+    counts = {"n_objects": 0, "n_found": 0}
+    for truth, found in zip(truths, founds, strict=True):
+        counted = np.flatnonzero(~truth.iscrowd & np.isin(truth.labels, labels))
+        matched = match(truth, found)
+        counts["n_objects"] += len(counted)
+        counts["n_found"] += sum(matched[i] is not None for i in counted)
+    return counts
+
+
+def _one_object(
+    truths: Sequence[Truth], founds: Sequence[Found], errors: Errors, label: int, category: Category
+) -> dict[str, Any]:
+    sigmas, rows = category.schema.oks_sigmas, errors.label == label
+    return {
+        **_precision(
+            average_precision(truths, founds, sigmas, "bbox", label),
+            average_precision(truths, founds, sigmas, "keypoints", label),
+        ),
+        **_counts(truths, founds, [label]),
+        "pck": _pck_table(errors, rows),
+        "error_px": _spread(errors.error_px[rows & np.isfinite(errors.error_px)]),
+    }
+
+
+def _pck_table(errors: Errors, rows: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
+    return {f"{t:.2f}": pck(errors, t, rows) for t in PCK_THRESHOLDS}
+
+
+def _spread(values: Array) -> dict[str, float | None]:
+    if not len(values):
+        return {"median": None, "p90": None}
+    return {"median": float(np.median(values)), "p90": float(np.percentile(values, 90))}
+
+
+def _one_keypoint(errors: Errors, label: int, k: int) -> dict[str, Any]:
+    rows = (errors.label == label) & (errors.keypoint == k)
+    found = rows & np.isfinite(errors.error_px)
+    bias: dict[str, list[float] | None] = {"px": None, "share": None, "picture_share": None}
+    if found.any():
+        side = errors.side_px[found, None]
+        bias = {
+            "px": errors.vector[found].mean(axis=0).tolist(),
+            "share": (errors.vector[found] / side).mean(axis=0).tolist(),
+            "picture_share": (errors.in_picture[found] / side).mean(axis=0).tolist(),
+        }
+    return {
+        "n": int(rows.sum()),
+        "not_found": int(rows.sum() - found.sum()),
+        "pck": _pck_table(errors, rows),
+        "error_px": _spread(errors.error_px[found]),
+        "bias": bias,
+    }
+
+
+def bootstrap(errors: Errors, n_images: int, seed: int = 0) -> dict[str, Any]:
+    """95 % intervals of PCK and median error, from resampling whole images; None if nothing was measured."""
+    rows_of = [np.flatnonzero(errors.image == image) for image in range(n_images)]
+    rng = np.random.default_rng(seed)
+    names = [f"{t:.2f}" for t in PCK_THRESHOLDS]
+    shares: list[list[float]] = []
+    medians: list[float] = []
+    for _ in range(BOOTSTRAP_ROUNDS if len(errors.image) else 0):
+        rows = np.concatenate([rows_of[i] for i in rng.integers(n_images, size=n_images)])
+        error, side = errors.error_px[rows], errors.side_px[rows]
+        if len(rows):
+            shares.append([float((error <= t * side).mean()) for t in PCK_THRESHOLDS])
+        if np.isfinite(error).any():
+            medians.append(float(np.median(error[np.isfinite(error)])))
+    of_shares = [interval(column) for column in np.array(shares).reshape(-1, len(names)).T]
+    return {"pck": dict(zip(names, of_shares, strict=True)), "error_px_median": interval(np.array(medians))}
