@@ -18,7 +18,7 @@ from synth.objects.library import Library
 from synth.render.protocol import Renderer
 from synth.scene.sample import sample_scene
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

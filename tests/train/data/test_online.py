@@ -11,7 +11,7 @@ import yaml
 
 from train.config import TrainConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = {"camera": {"width_px": 160, "height_px": 120}}
 
 

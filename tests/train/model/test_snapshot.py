@@ -27,7 +27,7 @@ from train.model.snapshot import (
     write_snapshot,
 )
 
-TRAIN = Path(checkpoint.__file__).parent
+TRAIN = Path(checkpoint.__file__).parents[1]
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_swap_cut_off_between_its_renames_is_finished(snapshot: Path) -> None:
 def test_nothing_is_unpickled_but_pinned_vendor_weights() -> None:
     loads = {
         (path.name, line.strip())
-        for path in TRAIN.glob("*.py")
+        for path in TRAIN.rglob("*.py")
         for line in path.read_text().splitlines()
         if re.search(r"torch\.load\(|pickle\.|joblib|allow_pickle", line)
     }

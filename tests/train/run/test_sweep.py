@@ -13,7 +13,7 @@ from synth.types import KeypointSchema
 from train.config import TrainConfig
 from train.run import sweep as sweep_module
 from train.run.sweep import Cell, Sources, cells, markdown, photo_counts, sweep
-from train.score import metrics
+from train.score import precision
 from train.score.precision import ap_draws
 from train.types import Found, Truth
 
@@ -67,7 +67,7 @@ def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_of
         return real_train(config, data, *rest, **named)
 
     monkeypatch.setattr(sweep_module, "train", spy)
-    monkeypatch.setattr(metrics, "AP_ROUNDS", 20)
+    monkeypatch.setattr(precision, "AP_ROUNDS", 20)
     config = tiny_config.model_copy(
         update={"data": tiny_config.data.model_copy(update={"real_fraction": 0.5})}
     )
