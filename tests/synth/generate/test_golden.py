@@ -1,7 +1,7 @@
 """Scenes and labels as they were: a change here means that old data sets can no longer be topped up.
 
-Rewrite the files with `MESHMARK_UPDATE_GOLDEN=1 make check ARGS=tests/synth/test_golden.py`, look at the
-difference, and name the reason in the commit.
+Rewrite the files with `MESHMARK_UPDATE_GOLDEN=1 make check ARGS=tests/synth/generate/test_golden.py`, look
+at the difference, and name the reason in the commit.
 """
 
 import json
