@@ -34,7 +34,7 @@ def few_photos(tmp_path: Path) -> Path:
 
 
 def test_render_train_and_evaluate_on_real_photos(tmp_path: Path, few_photos: Path) -> None:
-    config = tmp_path / "synth.system.yaml_files"
+    config = tmp_path / "synth.yaml"
     config.write_text("camera: {width_px: 320, height_px: 240}\n")
     preset = tmp_path / "train.yaml"
     text = Path("configs/train/cpu.yaml").read_text()

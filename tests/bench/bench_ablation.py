@@ -145,7 +145,7 @@ def score(variant: Variant, seed: int, chosen: argparse.Namespace) -> dict[str, 
     run, result = folder / f"train-{seed}", folder / f"eval-{seed}" / "eval.json"
     if not result.exists():
         synth = folder / "synth" if variant.synth or variant.thing else chosen.out / f"synth-{variant.images}"
-        config = write_yaml(folder / "synth.system.yaml_files", variant.synth)
+        config = write_yaml(folder / "synth.yaml", variant.synth)
         recipe = with_changes(load_config(preset_path("cpu", cuda=False)), variant.train, variant.title)
         preset = write_yaml(folder / "train.yaml", recipe.model_dump(mode="json"))
         meshmark("render", *thing, "--config", config, "--n", variant.images, "--out", synth)

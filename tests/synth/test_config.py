@@ -29,7 +29,7 @@ from synth.errors import ConfigError
     ],
 )
 def test_wrong_field_is_named_with_what_was_expected(tmp_path: Path, text: str, expected: str) -> None:
-    path = tmp_path / "synth.system.yaml_files"
+    path = tmp_path / "synth.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as raised:
         load_config(str(path))
