@@ -15,7 +15,7 @@ SYNTH = [
 ]
 """The rooms of synth, modules and sub-packages, from the ground up: each imports only those before it."""
 TRAIN = [
-    *("config", "device", "runtime", "types", "data", "model", "detect", "score", "run"),
+    *("backbones", "config", "device", "runtime", "types", "data", "model", "detect", "score", "run"),
     *("doctor", "demo", "cli_training", "cli_use", "cli"),
 ]
 TRAIN_MAY_IMPORT = set(SYNTH) - {"sensor", "scene", "render", "labels"}

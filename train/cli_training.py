@@ -73,12 +73,12 @@ def train_command(
     from synth.cli import background_folder, environment_folder
     from synth.config import load_config as load_render_config
     from synth.generate.job import RenderJob
-    from train.config import load_config, preset_path, with_changes
+    from train.config import load_train_config, preset_path, with_changes
     from train.detect.predict import snapshot_folder
     from train.run.sources import Sources, load_run, object_categories
 
     device = chosen_device(device)
-    recipe = load_config(preset_path(preset, device == "cuda"))
+    recipe = load_train_config(preset_path(preset, device == "cuda"))
     recipe = with_changes(
         recipe,
         {
@@ -104,10 +104,10 @@ def train_command(
         out / "validation",
         init and snapshot_folder(init),
     )
-    recipe, data, meta = load_run(recipe, *object_categories(objects), sources, real_fraction is not None)
+    meta, data = load_run(recipe, *object_categories(objects), sources, real_fraction is not None)
     from train.run.engine import train
 
-    result = train(recipe, data, meta, out, device, resume, sources.init)
+    result = train(meta, data, out, device, resume, sources.init)
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
         click.echo(f"curves: {out / 'curves.png'}")
@@ -202,12 +202,12 @@ def sweep_command(
     from rich.console import Console
 
     from synth.dataset.coco import object_category
-    from train.config import load_config, preset_path, with_changes
+    from train.config import load_train_config, preset_path, with_changes
     from train.run.sweep import Sources, print_sweep, sweep
 
     device = chosen_device(device)
     config = with_changes(
-        load_config(preset_path(preset, device == "cuda")),
+        load_train_config(preset_path(preset, device == "cuda")),
         {"data": {"real_fraction": real_fraction}, "schedule": {"max_steps": steps}},
         "command line",
     )

@@ -3,17 +3,25 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import ConfigError
 from synth.system.yaml_files import describe, read_yaml
+from train.backbones import BACKBONES
 
 PRESET_FOLDER = Path(__file__).resolve().parents[1] / "configs" / "train"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Backbone = Literal["tf_efficientnet_lite0", "mobilenet_v2", "resnet50"]
 STRIDES = (4, 8, 16, 32)
+GONE = (("optim", "ema_decay"),)
+"""Settings of earlier versions, which saved configs may still hold."""
+
+
+def _known_backbone(name: str) -> str:
+    if name not in BACKBONES:
+        raise ValueError(f"{name!r}, expected one of {', '.join(BACKBONES)}")
+    return name
 
 
 class Section(BaseModel):
@@ -23,7 +31,8 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Layers of the Keypoint R-CNN and what it does with its proposals and detections.
 
-    weights: what the backbone (imagenet) or the whole network (coco, resnet50 only) starts from.
+    backbone: a row of train.backbones.
+    weights: what the backbone (imagenet) or the whole network (coco, where there is such a file) starts from.
     weights_file: a local copy of those weights, used instead of the installed package or the download.
     trainable_stages: how many of the backbone's stages train, counted from the output; 0 trains none.
     strides: of the pyramid's levels that regions are cut from; proposal_strides: of those that propose
@@ -35,7 +44,7 @@ class ModelConfig(Section):
     anchor_sizes: one tuple of box sides, in px of the network's input, for each proposing level.
     """
 
-    backbone: Backbone
+    backbone: Annotated[str, AfterValidator(_known_backbone)]
     weights: Literal["imagenet", "coco", "none"] = "imagenet"
     weights_file: Path | None = None
     trainable_stages: Annotated[int, Field(ge=0, le=8)] = 4
@@ -79,8 +88,11 @@ class ModelConfig(Section):
             )
         if len({len(sizes) for sizes in self.anchor_sizes}) != 1:
             raise ValueError("anchor_sizes must hold as many sizes on every level")
-        if self.weights == "coco" and self.backbone != "resnet50":
-            raise ValueError(f"weights: coco exist for backbone resnet50, not {self.backbone}")
+        having = [name for name, spec in BACKBONES.items() if self.weights in spec.vendor_files]
+        if self.weights != "none" and self.backbone not in having:
+            raise ValueError(
+                f"weights: {self.weights} exist for backbone {', '.join(having)}, not {self.backbone}"
+            )
         if self.weights == "coco" and (self.strides != STRIDES or self.proposal_strides != STRIDES):
             raise ValueError(f"weights: coco need strides and proposal_strides {list(STRIDES)}")
         return self
@@ -90,7 +102,6 @@ class OptimConfig(Section):
     """AdamW with a one-cycle learning rate: linear warm-up, then half a cosine down to 0.
 
     Learning rates are for a batch of 4 and grow with the square root of the batch size.
-    ema_decay: 0 keeps no average; otherwise the averaged weights are validated and saved.
     accumulate: parts a process's share of the batch is divided into, one after another, for less memory.
     """
 
@@ -99,7 +110,6 @@ class OptimConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_share: Share = 0.1
     clip_norm: Positive = 5.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     accumulate: Annotated[int, Field(ge=1)] = 1
 
 
@@ -177,12 +187,27 @@ def preset_path(name: str, cuda: bool) -> Path:
     return path
 
 
-def load_config(path: Path) -> TrainConfig:
+def load_train_config(path: Path) -> TrainConfig:
     """Reads a YAML file; ConfigError names the file, the key and what was expected."""
     return parse_config(read_yaml(path, ConfigError), str(path))
 
 
+def saved_config(raw: dict[str, Any], where: str) -> TrainConfig:
+    """A config that this or an earlier version saved beside its results: without the settings that are GONE.
+
+    Raises ConfigError as parse_config does.
+    """
+    kept = {
+        section: {key: item for key, item in value.items() if (section, key) not in GONE}
+        if isinstance(value, dict)
+        else value
+        for section, value in raw.items()
+    }
+    return parse_config(kept, where)
+
+
 def parse_config(raw: dict[str, Any], where: str) -> TrainConfig:
+    """raw: the sections as nested mappings. where: names their source in errors. Raises ConfigError."""
     try:
         return TrainConfig.model_validate(raw)
     except ValidationError as error:

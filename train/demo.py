@@ -14,7 +14,7 @@ from synth.fetch.pools import background_photos, environment_maps
 from synth.generate.job import RenderJob
 from synth.generate.run import generate
 from synth.inspect.preview import preview_sheet
-from train.config import load_config, preset_path
+from train.config import load_train_config, preset_path
 from train.model.snapshot import STATE
 from train.run.engine import train
 from train.run.sources import Sources, load_run, object_categories
@@ -41,10 +41,10 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
         preview_sheet(read_coco(synth / ANNOTATIONS), synth, training_sheet, 24)
 
     weights = out / "train"
-    config = load_config(preset_path("cpu", cuda=False))
+    config = load_train_config(preset_path("cpu", cuda=False))
     if _steps_done(weights) < config.schedule.max_steps:
-        config, data, meta = load_run(config, *object_categories([OBJECT]), Sources((synth,)), False)
-        train(config, data, meta, weights, device, resume=_steps_done(weights) > 0)
+        meta, data = load_run(config, *object_categories([OBJECT]), Sources((synth,)), False)
+        train(meta, data, weights, device, resume=_steps_done(weights) > 0)
 
     scores = out / "eval" / "eval.json"
     if scores.exists() and scores.stat().st_mtime > (weights / "best" / "model.safetensors").stat().st_mtime:

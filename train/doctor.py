@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 
 from synth.doctor import Check
-from train.model.weights import VENDOR_FILES, cache_folder
+from train.backbones import BACKBONES
+from train.model.weights import weights_folder
 
 
 def check_training() -> list[Check]:
-    return [check_torch(), *check_weights(cache_folder())]
+    return [check_torch(), *check_weights(weights_folder())]
 
 
 def check_torch() -> Check:
@@ -20,9 +21,10 @@ def check_torch() -> Check:
 
 
 def check_weights(cache: Path) -> list[Check]:
-    """Of VENDOR_FILES: which are here."""
+    """Which of the backbones' weights are here. cache: the folder that downloads are kept in."""
     found = []
-    for (backbone, kind), file in VENDOR_FILES.items():
+    files = [(b, kind, file) for b, spec in BACKBONES.items() for kind, file in spec.vendor_files.items()]
+    for backbone, kind, file in files:
         name = f"weights {backbone} {kind}"
         if file.package:
             here = importlib.util.find_spec(file.package) is not None

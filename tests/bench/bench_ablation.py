@@ -22,7 +22,7 @@ import yaml
 
 from synth.objects.load import find_object
 from synth.system.files import write_text
-from train.config import load_config, preset_path, with_changes
+from train.config import load_train_config, preset_path, with_changes
 from train.score.intervals import interval
 
 
@@ -115,7 +115,6 @@ VARIANTS = (
     Variant("48 regions, a quarter objects", train={"model": {"regions": 48, "positive_share": 0.25}}),
     Variant("half the learning rates", train={"optim": {"backbone_lr": 1.5e-4, "head_lr": 5e-4}}),
     Variant("twice the learning rates", train={"optim": {"backbone_lr": 6e-4, "head_lr": 2e-3}}),
-    Variant("weights averaged (0.98)", train={"optim": {"ema_decay": 0.98}}),
 )
 
 
@@ -146,11 +145,12 @@ def score(variant: Variant, seed: int, chosen: argparse.Namespace) -> dict[str, 
     if not result.exists():
         synth = folder / "synth" if variant.synth or variant.thing else chosen.out / f"synth-{variant.images}"
         config = write_yaml(folder / "synth.yaml", variant.synth)
-        recipe = with_changes(load_config(preset_path("cpu", cuda=False)), variant.train, variant.title)
-        preset = write_yaml(folder / "train.yaml", recipe.model_dump(mode="json"))
+        preset = load_train_config(preset_path("cpu", cuda=False))
+        recipe = with_changes(preset, variant.train, variant.title)
+        recipe_file = write_yaml(folder / "train.yaml", recipe.model_dump(mode="json"))
         meshmark("render", *thing, "--config", config, "--n", variant.images, "--out", synth)
         length = ["--steps", chosen.steps, "--seed", seed, *(["--resume"] if run.exists() else [])]
-        meshmark("train", *thing, "--synth", synth, "--preset", preset, *length, "--out", run)
+        meshmark("train", *thing, "--synth", synth, "--preset", recipe_file, *length, "--out", run)
         meshmark("eval", run / "last", *thing, "--real", chosen.real, "--out", result.parent)
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found

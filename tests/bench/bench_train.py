@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from synth.dataset.coco import object_category
-from train.config import load_config, preset_path
+from train.config import load_train_config, preset_path
 from train.data.mix import Draw
 from train.data.samples import read_samples
 from train.data.transforms import TrainingImages
 from train.model.build import build_model
-from train.run.engine import collate
+from train.run.batches import collate
 
 FROZEN = ("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1")
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     chosen = parser.parse_args()
     torch.manual_seed(0)
-    config = load_config(preset_path("cpu", cuda=False))
+    config = load_train_config(preset_path("cpu", cuda=False))
     category, _ = object_category(chosen.object)
     samples = read_samples(chosen.synth, category)
     views = TrainingImages(samples, (), [category], config.data, config.model.long_side_px)

@@ -14,7 +14,7 @@ import torch
 
 from synth.dataset.coco import Annotation, Category, ImageLabels, write_coco
 from synth.types import KeypointSchema
-from train.config import TrainConfig, load_config, preset_path, with_changes
+from train.config import TrainConfig, load_train_config, preset_path, with_changes
 
 WIDTH, HEIGHT = 160, 120
 
@@ -123,7 +123,7 @@ def tiny_config() -> TrainConfig:
 def tiny() -> TrainConfig:
     """The cpu preset at 160 px with smaller heads and no workers."""
     return with_changes(
-        load_config(preset_path("cpu", cuda=False)),
+        load_train_config(preset_path("cpu", cuda=False)),
         {
             "model": {
                 "long_side_px": 160,

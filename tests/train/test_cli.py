@@ -15,9 +15,10 @@ from synth.errors import ConfigError
 from train.cli import main
 from train.config import TrainConfig
 from train.model.build import build_model
-from train.model.snapshot import describe, write_snapshot
+from train.model.snapshot import Meta, describe, write_snapshot
 from train.run import engine
 from train.run import sources as setup
+from train.run.batches import TrainData
 
 Maker = Callable[..., Path]
 
@@ -88,10 +89,10 @@ def test_share_and_validation_follow_from_the_data_given(
     fraction: float,
     held: str,
 ) -> None:
-    seen: list[tuple[TrainConfig, engine.TrainData]] = []
+    seen: list[tuple[Meta, TrainData]] = []
 
-    def remember(config: TrainConfig, data: engine.TrainData, *_: object) -> engine.TrainResult:
-        seen.append((config, data))
+    def remember(meta: Meta, data: TrainData, *_: object) -> engine.TrainResult:
+        seen.append((meta, data))
         return engine.TrainResult(tmp_path, tmp_path, 0, 0.0)
 
     monkeypatch.setattr(engine, "train", remember)
@@ -100,8 +101,8 @@ def test_share_and_validation_follow_from_the_data_given(
     options: list[Any] = [part for name in sources for part in (f"--{name}", paths[name])]
     result = invoke("train", "--object", "x", *options, "--preset", preset, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    config, data = seen[0]
-    assert config.data.real_fraction == fraction
+    meta, data = seen[0]
+    assert meta.config.data.real_fraction == fraction
     (validation,) = data.validation
     assert held in str(validation.image_path)
     trained = {s.image_path for s in (*data.synthetic, *data.real)}

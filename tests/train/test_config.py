@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from synth.errors import ConfigError
-from train.config import load_config, preset_path, with_changes
+from train.config import load_train_config, preset_path, with_changes
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_shipped_presets_are_valid(name: str) -> None:
-    load_config(preset_path(name, cuda=False))
+    load_train_config(preset_path(name, cuda=False))
 
 
 @pytest.mark.parametrize(("cuda", "chosen"), [(True, "gpu"), (False, "cpu")])
@@ -24,7 +24,10 @@ def test_unknown_preset_names_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: {backbone: vgg}", r"model\.backbone"),
+        (
+            "model: {backbone: vgg}",
+            r"model\.backbone: 'vgg', expected one of tf_efficientnet_lite0",
+        ),
         ("model: {backbone: resnet50, anchor_sizes: [[8]], hats: 3}", r"model"),
         ("- 1", "expected a mapping of fields, got list"),
         ("model: [", "not valid YAML"),
@@ -45,7 +48,7 @@ def test_bad_config_is_one_clear_line(tmp_path: Path, text: str, message: str) -
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as error:
-        load_config(path)
+        load_train_config(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
 
@@ -54,11 +57,11 @@ def test_unknown_key_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(preset_path("cpu", cuda=False).read_text() + "\nepochs: 3\n")
     with pytest.raises(ConfigError, match="epochs"):
-        load_config(path)
+        load_train_config(path)
 
 
 def test_changes_are_validated_and_none_keeps_the_value() -> None:
-    config = load_config(preset_path("cpu", cuda=False))
+    config = load_train_config(preset_path("cpu", cuda=False))
     changed = with_changes(config, {"data": {"real_fraction": 0.5, "workers": None}, "seed": None}, "x")
     assert (changed.data.real_fraction, changed.data.workers) == (0.5, config.data.workers)
     with pytest.raises(ConfigError, match=r"command line: data\.real_fraction"):

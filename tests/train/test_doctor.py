@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 import train.doctor
 from synth.doctor import Check
+from train.backbones import BACKBONES
 from train.cli import main
 from train.doctor import check_torch, check_weights
-from train.model.weights import VENDOR_FILES
 
 
 def test_torch_names_its_version() -> None:
@@ -18,7 +18,7 @@ def test_torch_names_its_version() -> None:
 
 
 def test_weights_in_the_cache_are_found_and_absent_ones_say_where_to_put_them(tmp_path: Path) -> None:
-    (tmp_path / VENDOR_FILES["resnet50", "coco"].name).write_bytes(b"")
+    (tmp_path / BACKBONES["resnet50"].vendor_files["coco"].name).write_bytes(b"")
     found = {check.name: check for check in check_weights(tmp_path)}
     assert found["weights tf_efficientnet_lite0 imagenet"].level == "ok"
     assert found["weights resnet50 coco"].level == "ok"

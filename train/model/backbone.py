@@ -12,25 +12,25 @@ from torch.nn.utils.parametrize import register_parametrization
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from train.backbones import BACKBONES
 from train.config import ModelConfig
-from train.model.weights import load_by_order, vendor_state
+from train.model.weights import pair_by_order, vendor_state
 
 log = logging.getLogger(__name__)
-TIMM_NAMES = {
-    "tf_efficientnet_lite0": "tf_efficientnet_lite0",
-    "mobilenet_v2": "mobilenetv2_100",
-    "resnet50": "resnet50",
-}
 
 
 class PyramidBackbone(nn.Module):
-    """body: timm features at the given strides, channels_last. fpn: levels named by stride, and 'pool'."""
+    """timm's features at the config's strides, made a feature pyramid (Lin and others, CVPR 2017).
+
+    body: timm's network, in channels_last memory order. fpn: its levels are named by their stride ("4" to
+    "32"); a last one, "pool", is the coarsest at half its size.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.strides = config.strides
         self.body = timm.create_model(
-            TIMM_NAMES[config.backbone],
+            BACKBONES[config.backbone].timm_name,
             features_only=True,
             out_indices=tuple(int(math.log2(stride)) - 1 for stride in config.strides),
         )
@@ -46,11 +46,17 @@ class PyramidBackbone(nn.Module):
 
 
 def load_imagenet(backbone: PyramidBackbone, config: ModelConfig) -> None:
-    whole = timm.create_model(TIMM_NAMES[config.backbone])
-    vendor = vendor_state(config.backbone, "imagenet", config.weights_file)
-    if config.backbone == "resnet50":
-        vendor = {key: vendor[key] for key in whole.state_dict() if key in vendor}
-    state = load_by_order(whole.state_dict(), vendor, f"{config.backbone} weights")
+    """Fills the body with the vendor's ImageNet weights; those of the classifier are logged as skipped.
+
+    Raises EnvironmentProblem if the file cannot be had or is not one of this network.
+    """
+    spec = BACKBONES[config.backbone]
+    own = timm.create_model(spec.timm_name).state_dict()
+    file = spec.vendor_files["imagenet"]
+    vendor = vendor_state(file, config.weights_file)
+    if not file.in_order:
+        vendor = {key: vendor[key] for key in own if key in vendor}
+    state = pair_by_order(own, vendor, f"{config.backbone} weights")
     missing, unexpected = backbone.body.load_state_dict(state, strict=False)
     log.info("backbone: skipped %s of the vendor's weights", ", ".join(unexpected))
     if missing:
@@ -59,9 +65,9 @@ def load_imagenet(backbone: PyramidBackbone, config: ModelConfig) -> None:
 
 def freeze(body: nn.Module, config: ModelConfig) -> None:
     """Freezes all but the last trainable_stages of the backbone; frozen stages keep frozen norms too."""
-    parts = stages(body)
-    for index, names in enumerate(parts):
-        trains = index >= len(parts) - config.trainable_stages
+    stages = BACKBONES[config.backbone].stages
+    for index, names in enumerate(stages):
+        trains = index >= len(stages) - config.trainable_stages
         for name in names:
             module = body.get_submodule(name)
             module.requires_grad_(trains)
@@ -85,8 +91,11 @@ class _Scaled(nn.Module):
 
 
 def fold(body: nn.Module) -> None:
-    """Makes frozen norms part of the convolutions before them: the same function and the same gradients of
-    the weights, but two passes less over each map."""
+    """Makes each frozen norm part of the convolution before it.
+
+    The network stays the same function with the same gradients of its weights, and is faster: a norm of its
+    own reads and writes the whole map once more.
+    """
     before = nn.Module()
     for name, module in list(body.named_modules()):
         if isinstance(module, FrozenBatchNormAct2d) and isinstance(before, nn.Conv2d):
@@ -98,11 +107,3 @@ def fold(body: nn.Module) -> None:
             body.set_submodule(name, nn.Sequential(module.drop, module.act))
         if isinstance(module, (nn.Conv2d, FrozenBatchNormAct2d)):
             before = module
-
-
-def stages(body: nn.Module) -> list[tuple[str, ...]]:
-    """Submodule names of the backbone's stages from the input: the stem first."""
-    blocks = getattr(body, "blocks", None)
-    if isinstance(blocks, nn.Sequential):
-        return [("conv_stem", "bn1"), *((f"blocks.{i}",) for i in range(len(blocks)))]
-    return [("conv1", "bn1"), *((f"layer{i}",) for i in range(1, 5))]

@@ -15,6 +15,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 from torchvision.ops.poolers import initLevelMapper
 
+from train.backbones import BACKBONES
 from train.config import ModelConfig
 from train.model.backbone import PyramidBackbone, fold, freeze, load_imagenet
 from train.model.detector import KeypointDetector, RegionSampler, _SameSize
@@ -22,9 +23,6 @@ from train.model.heatmaps import UNCALIBRATED
 from train.model.weights import State, vendor_state
 
 log = logging.getLogger(__name__)
-
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-HALF = [0.5, 0.5, 0.5]
 COCO_KEYPOINTS = 17
 
 
@@ -37,18 +35,19 @@ def build_model(
     Raises EnvironmentProblem if the weights cannot be had.
     """
     weights = config.weights if vendor else "none"
+    files = BACKBONES[config.backbone].vendor_files
     coco = weights == "coco"
     model = _assemble(config, 2 if coco else num_classes, COCO_KEYPOINTS if coco else num_keypoints)
     if coco:
-        load_coco(model, vendor_state(config.backbone, "coco", config.weights_file))
+        load_coco(model, vendor_state(files["coco"], config.weights_file))
         replace_predictors(model, num_classes, num_keypoints)
     elif weights == "imagenet":
         load_imagenet(model.backbone, config)
     freeze(model.backbone.body, config)
-    if config.weights == "coco":  # whose norms have no eps, as torchvision's overwrite_eps says
+    if config.weights in files and (eps := files[config.weights].norm_eps) is not None:
         for module in model.backbone.body.modules():
             if isinstance(module, (FrozenBatchNorm2d, FrozenBatchNormAct2d)):
-                module.eps = 0.0
+                module.eps = eps
     fold(model.backbone.body)
     model.backbone.body.to(memory_format=torch.channels_last)
     uncalibrated = torch.tensor([UNCALIBRATED] * (num_classes - 1))
@@ -75,7 +74,6 @@ def _pool(strides: Sequence[int], output_size: int, canonical_px: int = 224) -> 
 def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> KeypointDetector:
     backbone = PyramidBackbone(config)
     channels = config.keypoint_head_channels
-    lite = config.backbone == "tf_efficientnet_lite0"
     model = KeypointDetector(
         backbone,
         rpn_anchor_generator=AnchorGenerator(
@@ -99,12 +97,12 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
     )
     model.rpn.head.register_forward_hook(_in_single_precision)
-    mean, std = (HALF, HALF) if lite else (IMAGENET_MEAN, IMAGENET_STD)
+    spec = BACKBONES[config.backbone]
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
     for part in (model.rpn, model.roi_heads):
         sampler = part.fg_bg_sampler
         part.fg_bg_sampler = RegionSampler(sampler.batch_size_per_image, sampler.positive_fraction)
-    model.transform = _SameSize(config.long_side_px, config.long_side_px, mean, std)
+    model.transform = _SameSize(config.long_side_px, config.long_side_px, list(spec.mean), list(spec.std))
     if config.proposal_strides != config.strides:
         proposing = [*(str(stride) for stride in config.proposal_strides), "pool"]
 

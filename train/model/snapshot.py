@@ -27,7 +27,7 @@ from synth.dataset.coco import Category, category_from_json, category_to_json
 from synth.errors import DataError, EnvironmentProblem
 from synth.system.json_files import read_json
 from synth.types import Array
-from train.config import TrainConfig, parse_config
+from train.config import TrainConfig, saved_config
 from train.data.samples import annotation_files
 from train.model.build import build_model
 from train.model.detector import KeypointDetector
@@ -137,7 +137,7 @@ def read_meta(folder: Path) -> Meta:
         if not len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
             raise DataError(f"{where}: objects, keypoints_m and calibration are not equally many")
         return Meta(
-            config=parse_config(raw["config"], where),
+            config=saved_config(raw["config"], where),
             categories=tuple(category_from_json(entry, where) for entry in raw["objects"]),
             keypoints_m=tuple(map(_points, raw["keypoints_m"])),
             step=int(raw["step"]),

@@ -15,7 +15,7 @@ from train.data.mix import interleaved
 from train.data.online import OnlineImages, online_validation
 from train.data.samples import hold_out, read_samples
 from train.model.snapshot import Meta, describe, labels_hash, weights_hash
-from train.run.engine import TrainData
+from train.run.batches import TrainData
 from train.types import Sample
 
 
@@ -54,7 +54,7 @@ def load_run(
     keypoints_m: Sequence[Array | None],
     sources: Sources,
     fraction_given: bool,
-) -> tuple[TrainConfig, TrainData, Meta]:
+) -> tuple[Meta, TrainData]:
     """Reads all labels.
 
     Without validation photos, real photos are held out, or rendered images if there are none (online: images
@@ -97,7 +97,7 @@ def load_run(
         hashes["online"] = sha256(json.dumps(make_manifest(online, online.library())).encode()).hexdigest()
     if sources.init is not None:
         hashes[f"start from {sources.init}"] = weights_hash(sources.init)
-    return config, data, describe(config, categories, keypoints_m, hashes)
+    return describe(config, categories, keypoints_m, hashes), data
 
 
 def spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:

@@ -20,12 +20,13 @@ from synth.errors import ConfigError, DataError
 from synth.system.files import write_text
 from synth.system.json_files import read_json
 from synth.types import Array
-from train.config import TrainConfig, with_changes
+from train.config import TrainConfig, saved_config, with_changes
 from train.data.samples import read_samples
 from train.detect.predict import Detector
 from train.model.snapshot import describe, labels_hash
+from train.run.batches import TrainData
 from train.run.curves import write_learning_curve
-from train.run.engine import TrainData, train
+from train.run.engine import train
 from train.score.evaluate import detect_all, write_sheets
 from train.score.intervals import as_json, interval
 from train.score.metrics import evaluate
@@ -140,12 +141,14 @@ def sweep(
 
 
 def _claim(out: Path, recipe: dict[str, Any]) -> None:
+    """Writes the recipe of a new sweep; raises ConfigError if `out` holds a sweep of another."""
     if not (out / RESULT).exists():
         write_text(out / RESULT, json.dumps({**recipe, "rows": []}, indent=1))
         return
     before = read_json(out / RESULT)
-    if not isinstance(before, dict):
+    if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
         raise DataError(f"{out / RESULT}: expected what `meshmark sweep` writes")
+    before["config"] = saved_config(before["config"], str(out / RESULT)).model_dump(mode="json")
     for key, value in recipe.items():
         if before.get(key) != value:
             raise ConfigError(f"{out}: holds a sweep with another {key}; choose another folder for this one")
@@ -168,7 +171,7 @@ def _train_cell(
     config = with_changes(config, {"data": {"real_fraction": share}, "seed": cell.seed}, "sweep")
     watched = (real or rendered)[: config.data.max_validation_images]
     meta = describe(config, [category], [None], hashes)
-    train(config, TrainData(synthetic, real, watched), meta, folder / "train", device, resume=True)
+    train(meta, TrainData(synthetic, real, watched), folder / "train", device, resume=True)
     return Detector.load(folder / "train" / "last", device)
 
 

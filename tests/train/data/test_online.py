@@ -107,11 +107,11 @@ def test_run_that_renders_while_training_resumes_to_the_same_weights(
     assert log["step"] == 4
     stop = """
 import train.run.engine
-save = train.run.engine.Run._save
-def save_and_stop(self, *measured):
-    save(self, *measured)
+save = train.run.engine.save
+def save_and_stop(*state_and_scores):
+    save(*state_and_scores)
     raise KeyboardInterrupt
-train.run.engine.Run._save = save_and_stop
+train.run.engine.save = save_and_stop
 """
     code = f"{stop}from train.cli import main; main({[*common, '--out', str(tmp_path / 'cut')]!r})"
     run(code, exit_code=130)

@@ -1,7 +1,11 @@
 import copy
 import hashlib
 import logging
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +18,17 @@ from torchvision.models.detection import keypointrcnn_resnet50_fpn
 from torchvision.models.detection.roi_heads import keypoints_to_heatmap
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from synth.errors import EnvironmentProblem
-from train.config import ModelConfig, TrainConfig, load_config, preset_path
+from synth.errors import ConfigError, EnvironmentProblem
+from train.backbones import BACKBONES, BackboneSpec, VendorFile
+from train.config import ModelConfig, TrainConfig, load_train_config, preset_path, with_changes
 from train.model import weights
 from train.model.backbone import fold
 from train.model.build import build_model, load_coco, parameter_groups
 from train.model.detector import READINGS, KeypointDetector
 from train.model.heatmaps import decode_heatmaps, heatmap_loss
+
+LITE0 = BACKBONES["tf_efficientnet_lite0"].vendor_files["imagenet"]
+COCO = BACKBONES["resnet50"].vendor_files["coco"]
 
 
 def light(config: TrainConfig, **changes: Any) -> ModelConfig:
@@ -40,7 +48,7 @@ def target(boxes: list[list[float]], points: list[list[list[float]]]) -> dict[st
 ONE = target([[20.0, 20, 80, 70]], [[[30.0, 30, 2], [70, 60, 1]]])
 
 
-@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenet_v2", "resnet50"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_trains_and_detects(tiny_config: TrainConfig, backbone: str) -> None:
     model = build_model(light(tiny_config, backbone=backbone, score_threshold=0.0), 2, 2)
     losses = model.train()([torch.rand(3, 96, 128)], [ONE])
@@ -52,6 +60,32 @@ def test_every_backbone_trains_and_detects(tiny_config: TrainConfig, backbone: s
     assert n > 0
     assert result["keypoints"].shape == (n, 2, 3)
     assert result["keypoints_scores"].shape == (n, 2)
+
+
+def test_another_row_of_the_table_is_another_backbone(
+    tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = BACKBONES["resnet50"].stages
+    monkeypatch.setitem(
+        BACKBONES, "small", BackboneSpec("resnet18", stages, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
+    )
+    config = with_changes(
+        tiny_config, {"model": {"backbone": "small", "weights": "none", "trainable_stages": 1}}, "x"
+    )
+    model = build_model(config.model, 2, 2).train()
+    losses = model([torch.rand(3, 96, 128)], [ONE])
+    torch.stack(list(losses.values())).sum().backward()
+    assert model.transform.image_mean == [0.1, 0.2, 0.3]
+    trained = {n.split(".")[0] for n, p in model.backbone.body.named_parameters() if p.grad is not None}
+    assert trained == {"layer4"}
+    with pytest.raises(ConfigError, match=r"weights: imagenet exist for backbone .*, not small"):
+        with_changes(config, {"model": {"weights": "imagenet"}}, "x")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_stages_named_are_all_of_a_backbone(tiny_config: TrainConfig, backbone: str) -> None:
+    body = build_model(light(tiny_config, backbone=backbone, trainable_stages=0), 2, 2).backbone.body
+    assert not any(parameter.requires_grad for parameter in body.parameters())
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet50"])
@@ -188,7 +222,7 @@ def test_no_detections_decode_to_empty() -> None:
 
 def test_lite0_starts_from_the_packages_tensors(tiny_config: TrainConfig) -> None:
     model = build_model(tiny_config.model, 2, 2)
-    vendor = weights.vendor_state("tf_efficientnet_lite0", "imagenet", None)
+    vendor = weights.vendor_state(LITE0, None)
     torch.testing.assert_close(
         model.backbone.body.conv_stem.parametrizations.weight.original,
         next(iter(vendor.values())),
@@ -210,7 +244,7 @@ def test_torchvisions_mobilenet_tensors_give_the_same_features_in_ours() -> None
     torch.manual_seed(0)
     theirs = torchvision.models.mobilenet_v2()
     ours = timm.create_model("mobilenetv2_100")
-    ours.load_state_dict(weights.load_by_order(ours.state_dict(), theirs.state_dict(), "test"))
+    ours.load_state_dict(weights.pair_by_order(ours.state_dict(), theirs.state_dict(), "test"))
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(image), theirs.eval()(image), rtol=1e-4, atol=1e-5)
@@ -218,12 +252,14 @@ def test_torchvisions_mobilenet_tensors_give_the_same_features_in_ours() -> None
 
 def test_tensors_that_do_not_pair_are_refused() -> None:
     with pytest.raises(EnvironmentProblem, match="1 tensors do not pair with the network's 2"):
-        weights.load_by_order({"a": torch.zeros(1), "b": torch.zeros(2)}, {"x": torch.zeros(1)}, "w")
+        weights.pair_by_order({"a": torch.zeros(1), "b": torch.zeros(2)}, {"x": torch.zeros(1)}, "w")
 
 
 @pytest.fixture(scope="module")
 def coco_sized() -> tuple[ModelConfig, dict[str, Tensor]]:
-    config = load_config(preset_path("gpu", cuda=False)).model.model_copy(update={"score_threshold": 0.0})
+    config = load_train_config(preset_path("gpu", cuda=False)).model.model_copy(
+        update={"score_threshold": 0.0}
+    )
     torch.manual_seed(3)
     theirs = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     state = {k: v for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -253,10 +289,9 @@ def test_both_predictors_are_replaced_and_every_skipped_tensor_is_logged(
     config, state = coco_sized
     path = tmp_path / "coco.pth"
     torch.save(state, path)
-    pinned = replace(
-        weights.VENDOR_FILES["resnet50", "coco"], sha256=hashlib.sha256(path.read_bytes()).hexdigest()
-    )
-    monkeypatch.setitem(weights.VENDOR_FILES, ("resnet50", "coco"), pinned)
+    pinned = replace(COCO, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    row = replace(BACKBONES["resnet50"], vendor_files={"coco": pinned})
+    monkeypatch.setitem(BACKBONES, "resnet50", row)
     with caplog.at_level(logging.INFO, logger="train.model.build"):
         model = build_model(config.model_copy(update={"weights_file": path}), 2, 6)
     norms = [m for m in model.backbone.body.modules() if isinstance(m, FrozenBatchNorm2d)]
@@ -269,35 +304,59 @@ def test_both_predictors_are_replaced_and_every_skipped_tensor_is_logged(
 
 
 @pytest.mark.parametrize("missing", ["file", "package"])
-def test_missing_weights_say_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
+def test_missing_weights_say_what_to_do(tmp_path: Path, missing: str) -> None:
     if missing == "file":
         with pytest.raises(EnvironmentProblem, match=r"no file .*gone\.pth, expected efficientnet-lite0"):
-            weights.vendor_state("tf_efficientnet_lite0", "imagenet", tmp_path / "gone.pth")
+            weights.vendor_state(LITE0, tmp_path / "gone.pth")
     else:
-        file = weights.VENDOR_FILES["tf_efficientnet_lite0", "imagenet"]
-        lost = replace(file, package="not_a_package_at_all")
-        monkeypatch.setitem(weights.VENDOR_FILES, ("tf_efficientnet_lite0", "imagenet"), lost)
+        lost = replace(LITE0, package="not_a_package_at_all")
         with pytest.raises(EnvironmentProblem, match=r"not-a-package-at-all is not installed.*weights_file"):
-            weights.vendor_state("tf_efficientnet_lite0", "imagenet", None)
+            weights.vendor_state(lost, None)
 
 
 def test_failed_download_names_the_address_and_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MESHMARK_CACHE", str(tmp_path))
-    file = replace(weights.VENDOR_FILES["resnet50", "coco"], url="file:///nowhere/coco.pth")
-    monkeypatch.setitem(weights.VENDOR_FILES, ("resnet50", "coco"), file)
+    file = replace(COCO, url="file:///nowhere/coco.pth")
     with pytest.raises(EnvironmentProblem, match=r"file:///nowhere/coco\.pth.*model\.weights_file"):
-        weights.vendor_state("resnet50", "coco", None)
+        weights.vendor_state(file, None)
+
+
+@pytest.fixture
+def vendor_site(tmp_path: Path) -> Iterator[str]:
+    """A server of the folder tmp_path/site, which holds w.pth."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    torch.save({"a": torch.ones(2)}, folder / "w.pth")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/w.pth"
+        server.shutdown()
+
+
+def test_a_download_is_kept_if_its_hash_begins_as_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor_site: str
+) -> None:
+    monkeypatch.setenv("MESHMARK_CACHE", str(tmp_path / "cache"))
+    digest = hashlib.sha256((tmp_path / "site" / "w.pth").read_bytes()).hexdigest()
+    with pytest.raises(EnvironmentProblem, match=r"SHA-256 is .*expected 00000000 \(w\.pth\)"):
+        weights.vendor_state(VendorFile(vendor_site, "0" * 8), None)
+    assert not list((tmp_path / "cache" / "weights").iterdir())
+    assert weights.vendor_state(VendorFile(vendor_site, digest[:8]), None)["a"].tolist() == [1, 1]
+    (tmp_path / "site" / "w.pth").unlink()
+    assert weights.vendor_state(VendorFile(vendor_site, digest), None)["a"].tolist() == [1, 1]
 
 
 def test_weights_of_another_hash_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"a": torch.zeros(1)}, path)
     with pytest.raises(EnvironmentProblem, match="SHA-256 is"):
-        weights.vendor_state("resnet50", "coco", path)
+        weights.vendor_state(COCO, path)
 
 
 def test_evaluation_does_not_need_targets_or_decode_at_box_size(tiny_config: TrainConfig) -> None:

@@ -75,6 +75,13 @@ def change(path: Path, **fields: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.98])
+def test_snapshot_with_a_setting_that_is_gone_is_still_read(snapshot: Path, decay: float) -> None:
+    config = json.loads((snapshot / "meta.json").read_text())["config"]
+    change(snapshot / "meta.json", config=config | {"optim": config["optim"] | {"ema_decay": decay}})
+    assert load_model(snapshot)[1].config.model_dump(mode="json") == config
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -20,11 +20,12 @@ from synth.errors import ConfigError, DataError, UserError
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
 from train.detect.predict import Detector
-from train.model.average import WeightAverage
 from train.model.snapshot import describe, read_meta
-from train.run import engine
-from train.run.engine import TrainData, lr_factor, reported, run_progress, train
+from train.run import batches, engine, prepare
+from train.run.batches import TrainData, without_traceback
+from train.run.engine import run_to_end, train
 from train.run.processes import Processes
+from train.run.schedule import lr_factor, share_done
 from train.score.evaluate import detect_all
 from train.score.matching import keypoint_errors
 from train.types import truth_of
@@ -43,7 +44,7 @@ def data(coco_folder: Maker, category: Category) -> TrainData:
 def run(
     config: TrainConfig, data: TrainData, category: Category, out: Path, resume: bool = False
 ) -> engine.TrainResult:
-    return train(config, data, describe(config, [category], [None], {"x": "y"}), out, "cpu", resume)
+    return train(describe(config, [category], [None], {"x": "y"}), data, out, "cpu", resume)
 
 
 def state(out: Path) -> dict[str, Any]:
@@ -52,8 +53,8 @@ def state(out: Path) -> dict[str, Any]:
 
 
 def test_loader_workers_start_with_what_they_need_imported() -> None:
-    with engine.loader_processes().Pool(1) as pool:
-        assert pool.apply(eval, (f"{engine.__name__!r} in __import__('sys').modules",))
+    with batches.loader_processes().Pool(1) as pool:
+        assert pool.apply(eval, (f"{batches.__name__!r} in __import__('sys').modules",))
 
 
 def test_learning_rate_warms_up_peaks_and_falls_to_zero() -> None:
@@ -72,9 +73,9 @@ def test_any_warmup_share_gives_a_rate_between_zero_and_one(warmup: float) -> No
 
 def test_run_is_over_by_steps_or_by_time_whichever_comes_first() -> None:
     schedule = ScheduleConfig(max_steps=100, max_minutes=2)
-    assert run_progress(schedule, 50, 30) == 0.5
-    assert run_progress(schedule, 10, 90) == 0.75
-    assert run_progress(schedule, 100, 0) == run_progress(schedule, 0, 500) == 1
+    assert share_done(schedule, 50, 30) == 0.5
+    assert share_done(schedule, 10, 90) == 0.75
+    assert share_done(schedule, 100, 0) == share_done(schedule, 0, 500) == 1
 
 
 def test_training_learns_to_find_keypoints(
@@ -114,16 +115,15 @@ def test_run_leaves_snapshots_curves_and_events(
     assert raw["versions"]["torch"] == torch.__version__
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_resumed_run_equals_one_that_never_stopped(
-    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path, ema: float
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
-    config = with_changes(tiny_config, {"optim": {"ema_decay": ema}, "data": {"real_fraction": 0.1}}, "x")
+    config = with_changes(tiny_config, {"data": {"real_fraction": 0.1}}, "x")
     mixed = replace(data, real=data.validation)
     run(config, mixed, category, tmp_path / "whole")
     stopping = with_changes(config, {"schedule": {"max_steps": 4}}, "x")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "run_progress", lambda s, step, t: 1.0 if step >= 2 else step / s.max_steps)
+        patch.setattr(engine, "share_done", lambda s, step, t: 1.0 if step >= 2 else step / s.max_steps)
         run(stopping, mixed, category, tmp_path / "parts")
     assert state(tmp_path / "parts")["step"] == 2
     run(stopping, mixed, category, tmp_path / "parts", resume=True)
@@ -132,10 +132,6 @@ def test_resumed_run_equals_one_that_never_stopped(
         assert whole.keys() == parts.keys()
         for key, tensor in whole.items():
             torch.testing.assert_close(parts[key], tensor, rtol=1e-5, atol=1e-7)
-    averaged = [key.removeprefix("trained/") for key in whole if key.startswith("trained/")]
-    kept = load_file(tmp_path / "whole" / "last" / "model.safetensors")
-    assert bool(averaged) == bool(ema)
-    assert all((kept[key] != whole[f"trained/{key}"]).any() for key in averaged)
 
 
 def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
@@ -145,7 +141,7 @@ def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    step = engine.Run._step
+    step = engine.train_step
 
     def cut_off(run: engine.Run, number: int, *rest: Any) -> Any:
         if number == 3:
@@ -153,10 +149,10 @@ def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
         return step(run, number, *rest)
 
     monkeypatch.setattr(engine, "LOG_EVERY", 1)
-    monkeypatch.setattr(engine.Run, "_step", cut_off)
+    monkeypatch.setattr(engine, "train_step", cut_off)
     with pytest.raises(InterruptedError):
         run(tiny_config, data, category, tmp_path)
-    monkeypatch.setattr(engine.Run, "_step", step)
+    monkeypatch.setattr(engine, "train_step", step)
     run(tiny_config, data, category, tmp_path, resume=True)
     curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in curves.Scalars("train/loss")] == [1, 2, 3, 4]
@@ -249,7 +245,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_the_images(
         UserError,
         match=r"step 0: loss nan, loss_keypoint nan.*\.jpg; `meshmark validate .*train` finds no fault",
     ):
-        train(tiny_config, data, meta, tmp_path / "run", "cpu")
+        train(meta, data, tmp_path / "run", "cpu")
     assert not (tmp_path / "run" / "last").exists()
 
 
@@ -305,25 +301,11 @@ def test_worker_processes_load_the_same_batches(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_average_follows_the_weights_and_is_put_in_only_for_a_while() -> None:
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(2, 2)
-    average = WeightAverage(layer, 0.5)
-    start = layer.weight.detach().clone()
-    with torch.no_grad():
-        layer.weight.add_(1.0)
-    average.update(layer)
-    moved = 1 - 2 / 11
-    with average.applied(layer):
-        torch.testing.assert_close(layer.weight.detach(), start + moved)
-    torch.testing.assert_close(layer.weight.detach(), start + 1)
-
-
 @pytest.fixture
 def prepared(coco_folder: Maker, tiny_config: TrainConfig, tmp_path: Path) -> TrainConfig:
-    """What one_run reads; negatives and photos in the batches, averaged weights."""
+    """What one_run reads; negatives and photos in the batches."""
     coco_folder("train", n=14, seed=1)
-    config = with_changes(tiny_config, {"optim": {"ema_decay": 0.9}, "data": {"real_fraction": 0.25}}, "x")
+    config = with_changes(tiny_config, {"data": {"real_fraction": 0.25}}, "x")
     (tmp_path / "config.json").write_text(config.model_dump_json())
     return config
 
@@ -379,37 +361,37 @@ def assert_same_snapshots(whole: Path, parts: Path) -> None:
 def test_run_killed_twice_ends_with_the_weights_of_one_that_never_stopped(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
-    """Before the first snapshot and between snapshots, with averaged weights; equal to the last bit."""
+    """Before the first snapshot and between snapshots; equal to the last bit."""
     for step in (1, 3):
         process = start(tmp_path, "kill", step)
         output, _ = process.communicate(timeout=200)
         assert process.returncode == -signal.SIGKILL, output
     assert state(tmp_path / "cut")["step"] == 2
     alone = Processes(0, 1, torch.device("cpu"))
-    engine.Run(*job(tmp_path), tmp_path / "cut", alone, True).go()
-    engine.Run(*job(tmp_path), tmp_path / "whole", alone, False).go()
+    run_to_end(prepare.prepare(*job(tmp_path), tmp_path / "cut", alone, True))
+    run_to_end(prepare.prepare(*job(tmp_path), tmp_path / "whole", alone, False))
     assert_same_snapshots(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_float16_scales_its_gradients_and_keeps_the_scale_for_a_resumed_run(
     prepared: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "precision", lambda _: torch.float16)
-    _, data, meta = job(tmp_path)
+    monkeypatch.setattr(prepare, "precision_of", lambda _: torch.float16)
+    meta, data = job(tmp_path)
     config = with_changes(prepared, {"amp": True, "schedule": {"max_steps": 2}}, "x")
     alone, meta = Processes(0, 1, torch.device("cpu")), replace(meta, config=config)
-    engine.Run(config, data, meta, tmp_path / "half", alone, False).go()
+    run_to_end(prepare.prepare(meta, data, tmp_path / "half", alone, False))
     saved = state(tmp_path / "half")["scaler"]
     assert saved["_growth_tracker"] + (saved["scale"] < 65536.0) > 0
-    resumed = engine.Run(config, data, meta, tmp_path / "half", alone, True)
+    resumed = prepare.prepare(meta, data, tmp_path / "half", alone, True)
     assert resumed.scaler.state_dict() == saved
 
 
 def test_only_a_gpu_without_bfloat16_needs_float16(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine.precision(torch.device("cpu")) == torch.float32
+    assert prepare.precision_of(torch.device("cpu")) == torch.float32
     for has, expected in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _, has=has: has)
-        assert engine.precision(torch.device("cuda")) == expected
+        assert prepare.precision_of(torch.device("cuda")) == expected
 
 
 def test_batch_that_does_not_divide_is_refused(
@@ -421,11 +403,11 @@ def test_batch_that_does_not_divide_is_refused(
 
 
 def test_an_error_of_a_loader_process_is_told_without_its_traceback() -> None:
-    def batches() -> Iterator[Any]:
+    def broken() -> Iterator[Any]:
         yield 1
         raise DataError("Caught DataError.\nTraceback:\n  x\nsynth.errors.DataError: a.jpg: truncated\n")
 
-    shown = reported(batches())
+    shown = without_traceback(broken())
     assert next(shown) == 1
     with pytest.raises(DataError, match=r"^a\.jpg: truncated$"):
         next(shown)

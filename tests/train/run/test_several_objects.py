@@ -26,7 +26,8 @@ from train.detect.export import export
 from train.detect.predict import Detector, Settings
 from train.model.snapshot import check_objects, describe, network_for, write_snapshot
 from train.run import sources as setup
-from train.run.engine import TrainData, train
+from train.run.batches import TrainData
+from train.run.engine import train
 from train.runtime import OnnxDetector
 from train.score.evaluate import detect_all, print_table
 from train.score.metrics import evaluate
@@ -114,7 +115,7 @@ def test_two_objects_are_learnt_by_one_network(
     unseen = read_samples(coco_folder("other bugs", 8, 2), *BOTH)
     unseen += read_samples(kite_folder("other kites", 8, 2), *BOTH)
     meta = describe(config, BOTH, (None, None), {})
-    result = train(config, TrainData(rendered, (), unseen[::4]), meta, tmp_path / "run", "cpu")
+    result = train(meta, TrainData(rendered, (), unseen[::4]), tmp_path / "run", "cpu")
     founds = detect_all(Detector.load(result.best), unseen)
     measured = evaluate([truth_of(sample) for sample in unseen], founds, BOTH)["by_object"]
     for name in ("bug", "kite"):

@@ -59,12 +59,12 @@ def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_of
     photos: list[set[str]] = []
     real_train = sweep_module.train
 
-    def spy(config, data, *rest, **named):  # type: ignore[no-untyped-def]
-        trained.append((len(data.synthetic), len(data.real), config.data.real_fraction))
+    def spy(meta, data, *rest, **named):  # type: ignore[no-untyped-def]
+        trained.append((len(data.synthetic), len(data.real), meta.config.data.real_fraction))
         photos.append({s.image_path.name for s in data.real})
         if len(trained) == 3:
             raise KeyboardInterrupt
-        return real_train(config, data, *rest, **named)
+        return real_train(meta, data, *rest, **named)
 
     monkeypatch.setattr(sweep_module, "train", spy)
     monkeypatch.setattr(precision, "AP_ROUNDS", 20)
@@ -88,6 +88,10 @@ def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_of
     assert len((out / "sweep.md").read_text().splitlines()) == 2 + 3
     with Image.open(out / "sweep.png") as picture:
         assert picture.width > 900
+    older = json.loads((out / "sweep.json").read_text())
+    older["config"]["optim"]["ema_decay"] = 0.0
+    (out / "sweep.json").write_text(json.dumps(older))
+    assert sweep(config, category, sources, "0,2,all", 1, out, "cpu")["rows"] == result["rows"]
     with pytest.raises(ConfigError, match="another config"):
         sweep(tiny_config, category, sources, "0,2,all", 1, out, "cpu")
 

@@ -1,0 +1,99 @@
+"""Snapshots of a run, and going on from the last."""
+
+import json
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from synth.errors import ConfigError, DataError
+from train.config import TrainConfig
+from train.model.heatmaps import Calibration
+from train.model.snapshot import (
+    MODEL,
+    OPTIM,
+    STATE,
+    check_objects,
+    load_weights,
+    optimizer_tensors,
+    read_meta,
+    read_tensors,
+    restore_optimizer,
+    write_snapshot,
+)
+from train.run.curves import write_curves
+from train.run.state import Run, RunState
+
+log = logging.getLogger(__name__)
+MAY_CHANGE = (("model", "weights_file"), ("data", "workers"), ("data", "max_validation_images"))
+"""Settings that may be others when a run goes on; so may the whole schedule."""
+
+
+def continues(out: Path, resume: bool) -> bool:
+    """Whether the run in `out` goes on; False: a new one starts there.
+
+    Raises ConfigError for a run that was not asked to go on, DataError for one that lacks its state.
+    """
+    last = out / "last"
+    if not last.exists():
+        return False
+    if not resume:
+        raise ConfigError(f"{out}: holds a run already; add --resume to continue it or choose another folder")
+    if not (last / STATE).is_file():
+        raise DataError(f"{last / STATE}: absent, so the run cannot be continued")
+    return True
+
+
+def restore(run: Run, folder: Path) -> None:
+    """Puts the run where the snapshot left it.
+
+    Raises UserError for a snapshot of other objects, of another config, or one that is damaged.
+    """
+    saved = read_meta(folder)
+    check_objects(saved.categories, run.meta.categories, str(folder))
+    check_same_recipe(saved.config, run.config, str(folder))
+    if saved.data != run.meta.data:
+        log.warning("%s: the training labels changed since this snapshot", folder)
+    load_weights(run.model, read_tensors(folder / MODEL), str(folder / MODEL))
+    restore_optimizer(run.optimizer, read_tensors(folder / OPTIM), str(folder / OPTIM))
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        run.scaler.load_state_dict(state.pop("scaler"))
+        run.state = RunState(**state)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
+
+
+def save(run: Run, scores: dict[str, float], calibration: tuple[Calibration, ...]) -> None:
+    """Writes `last`, `best` if no snapshot before scored higher, and the curves.
+
+    scores: of validation.validate, logged in the run's state.
+    """
+    state = run.state
+    state.epochs_log.append({"step": float(state.step), **scores})
+    score = scores["keypoint AP"]
+    best = score >= state.best_score
+    state.best_score = max(state.best_score, score)
+    meta = replace(run.meta, step=state.step, score=score, calibration=calibration)
+    weights = run.model.state_dict()
+    if best:
+        write_snapshot(run.out / "best", meta, weights)
+    saved = {**asdict(state), "scaler": run.scaler.state_dict()}
+    write_snapshot(run.out / "last", meta, weights, optimizer_tensors(run.optimizer), saved)
+    write_curves(run.out / "curves.png", state.steps_log, state.epochs_log)
+
+
+def check_same_recipe(saved: TrainConfig, asked: TrainConfig, where: str) -> None:
+    """Raises ConfigError if a run was started with another config: only the schedule and what MAY_CHANGE may
+    be others."""
+    before, now = (c.model_dump(mode="json", exclude={"schedule": True}) for c in (saved, asked))
+    for section, name in MAY_CHANGE:
+        before[section].pop(name)
+        now[section].pop(name)
+    for key, old in before.items():
+        new = now[key]
+        if old == new:
+            continue
+        if isinstance(old, dict):
+            inner = next(name for name in old if old[name] != new[name])
+            key, old, new = f"{key}.{inner}", old[inner], new[inner]
+        raise ConfigError(f"{where}: the run was started with {key} = {old}, now {new}; it cannot go on so")
