@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from synth.errors import ConfigError, EnvironmentProblem
 from synth.system.files import write_bytes
@@ -24,7 +23,6 @@ from synth.system.progress import track
 from train.data.transforms import resize
 from train.detect.predict import Settings, choose, snapshot_folder
 from train.model.detector import KeypointDetector
-from train.model.heatmaps import calibrated
 from train.model.snapshot import Meta, load_model
 from train.runtime import FORMAT, METADATA, Rgb, fit_size
 from train.types import Sample
@@ -37,10 +35,7 @@ LAST_LAYERS = ("box_predictor.", "keypoint_predictor.", "rpn.head.cls_logits.", 
 
 
 class OneImage(nn.Module):
-    """KeypointDetector's evaluation of one image, with no step that depends on how many objects there are.
-
-    A box that stands for nothing keeps every tensor from being empty; its score of -1 marks it for the end.
-    """
+    """KeypointDetector.find_objects of an image as it is read from a file."""
 
     def __init__(self, model: KeypointDetector) -> None:
         super().__init__()
@@ -48,34 +43,14 @@ class OneImage(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """image: (H, W, 3) uint8. Returns the OUTPUTS."""
-        model, heads = self.model, self.model.roi_heads
-        batch, _ = model.transform([image.permute(2, 0, 1).float() / 255])
-        features = model.backbone(batch.tensors)
-        proposals, _ = model.rpn(batch, features)
-        size = batch.image_sizes
-        logits, regression = heads.box_predictor(
-            heads.box_head(heads.box_roi_pool(features, proposals, size))
+        found = self.model.find_objects(image.permute(2, 0, 1).float() / 255)
+        return (
+            found["boxes"],
+            found["scores"],
+            found["labels"],
+            found["keypoints"][:, :, :2],
+            found["keypoints_scores"],
         )
-        found = heads.postprocess_detections(logits, regression, proposals, size)
-        boxes = torch.cat((found[0][0], torch.tensor([[0.0, 0.0, 1.0, 1.0]])))
-        scores = torch.cat((found[1][0], torch.tensor([-1.0])))
-        labels = torch.cat((found[2][0], torch.tensor([1])))
-
-        regression = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, [boxes], size)))[1]
-        per_class = heads.box_coder.decode(regression, [boxes])
-        refined = per_class.gather(1, labels[:, None, None].expand(-1, 1, 4))[:, 0]
-        refined = clip_boxes_to_image(refined, size[0])
-        keep = batched_nms(refined, scores, labels, heads.nms_thresh)
-        boxes, scores, labels = refined[keep], scores[keep], labels[keep]
-
-        regions = model.regions(boxes)
-        maps = heads.keypoint_predictor(
-            heads.keypoint_head(heads.keypoint_roi_pool(features, [regions], size))
-        )
-        keypoints, keypoint_scores = model.read(maps, regions)
-        real = torch.where(scores >= 0)[0]
-        sure = calibrated(keypoint_scores, model.calibration[labels - 1])[real]
-        return boxes[real], scores[real], labels[real], keypoints[real, :, :2], sure
 
 
 def export(weights: Path, out: Path, file_format: Format, settings: Settings) -> None:

@@ -18,7 +18,7 @@ from torchvision.ops.poolers import initLevelMapper
 from train.backbones import BACKBONES
 from train.config import ModelConfig
 from train.model.backbone import PyramidBackbone, fold, freeze, load_imagenet
-from train.model.detector import KeypointDetector, RegionSampler, _SameSize
+from train.model.detector import KeypointDetector, NormalizeOnly
 from train.model.heatmaps import UNCALIBRATED
 from train.model.weights import State, vendor_state
 
@@ -98,19 +98,9 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
     )
     model.rpn.head.register_forward_hook(_in_single_precision)
     spec = BACKBONES[config.backbone]
+    model.proposal_levels = (*map(str, config.proposal_strides), "pool")
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
-    for part in (model.rpn, model.roi_heads):
-        sampler = part.fg_bg_sampler
-        part.fg_bg_sampler = RegionSampler(sampler.batch_size_per_image, sampler.positive_fraction)
-    model.transform = _SameSize(config.long_side_px, config.long_side_px, list(spec.mean), list(spec.std))
-    if config.proposal_strides != config.strides:
-        proposing = [*(str(stride) for stride in config.proposal_strides), "pool"]
-
-        def only_proposing(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            images, features, *rest = args
-            return (images, {name: features[name] for name in proposing}, *rest)
-
-        model.rpn.register_forward_pre_hook(only_proposing)
+    model.transform = NormalizeOnly(config.long_side_px, config.long_side_px, list(spec.mean), list(spec.std))
     return model
 
 

@@ -373,9 +373,9 @@ def test_refining_keeps_boxes_the_head_agrees_with_and_merges_doubles(tiny_confi
     features = model.backbone(torch.rand(1, 3, 96, 128))
     boxes = torch.tensor([[10.0, 10, 60, 50], [11.0, 10, 60, 51], [70.0, 20, 130, 90]])
     scores, labels = torch.tensor([0.6, 0.9, 0.5]), torch.ones(3, dtype=torch.int64)
-    refined, kept, _ = model._refine(features, [boxes], [scores], [labels], [(96, 128)])
-    torch.testing.assert_close(refined[0], torch.tensor([[11.0, 10, 60, 51], [70.0, 20, 128, 90]]))
-    torch.testing.assert_close(kept[0], torch.tensor([0.9, 0.5]))
+    refined, kept, _ = model.refitted(features, boxes, scores, labels, (96, 128))
+    torch.testing.assert_close(refined, torch.tensor([[11.0, 10, 60, 51], [70.0, 20, 128, 90]]))
+    torch.testing.assert_close(kept, torch.tensor([0.9, 0.5]))
 
 
 @pytest.mark.parametrize(("x", "y"), [(20.5, 30.5), (20.8, 30.2), (7.13, 41.9), (0.5, 55.5)])
@@ -403,12 +403,16 @@ def test_heatmap_loss_counts_labelled_keypoints_in_their_box_only() -> None:
     assert float(heatmap_loss(logits, box, points * torch.tensor([1.0, 1, 0]))) == 0
 
 
-def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: TrainConfig) -> None:
+def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(
+    tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build_model(light(tiny_config, keypoint_reach=1.5, keypoint_regions=1, regions=16), 2, 2).train()
     seen: list[list[Tensor]] = []
     model.roi_heads.keypoint_roi_pool.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
     one = target([[20.0, 20, 80, 70]], [[[20.0, 20, 2], [80, 70, 1]]])
-    model.rpn.register_forward_hook(lambda _, __, out: ([one["boxes"].repeat(5, 1)], out[1]))
+    monkeypatch.setattr(
+        "train.model.detector.proposals_and_losses", lambda *_: ([one["boxes"].repeat(5, 1)], {})
+    )
     model([torch.rand(3, 96, 128)], [one])
     ((region,),) = seen
     assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
@@ -417,7 +421,7 @@ def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(tiny_config: Tr
 def test_keypoints_are_the_mean_of_the_readings_that_agree_with_the_widest(tiny_config: TrainConfig) -> None:
     model = build_model(light(tiny_config, keypoint_reach=1.4), 2, 2)
     boxes = torch.tensor([[0.0, 0, 100, 50], [50, 50, 60, 70]])
-    regions = model.regions(boxes)
+    regions = model.reading_regions(boxes)
     cells = model.roi_heads.keypoint_roi_pool.output_size[0]
     for n, (share, *shift) in enumerate(READINGS):
         size = (1 + 0.4 * share) * torch.tensor([[100.0, 50], [10, 20]])
@@ -428,12 +432,12 @@ def test_keypoints_are_the_mean_of_the_readings_that_agree_with_the_widest(tiny_
     place = torch.cat((first, second))  # of the second box, one reading is off
     at = (place - regions[:, :2]) / (regions[:, 2:] - regions[:, :2]) * 56
     maps = torch.stack([10 * gaussian_logits(float(x), float(y)) for x, y in at])[:, None]
-    keypoints, confidence = model.read(maps, regions)
+    keypoints, confidence = model.merged_readings(maps, regions)
     apart, sure = decode_heatmaps(maps, regions)
     assert torch.allclose(keypoints[0, 0], apart[:4, 0].mean(dim=0))
     assert torch.allclose(keypoints[1, 0], apart[[4, 6, 7], 0].mean(dim=0))
     assert torch.equal(confidence, sure[[0, 4]])
-    none, _ = model.read(maps[:0], model.regions(boxes[:0]))
+    none, _ = model.merged_readings(maps[:0], model.reading_regions(boxes[:0]))
     assert none.shape == (0, 1, 3)
 
 
@@ -476,7 +480,7 @@ def test_folded_norms_are_the_same_function_with_the_same_gradients(
 def test_boxes_are_not_rounded_to_half_precision(tiny_config: TrainConfig) -> None:
     model = build_model(tiny_config.model, 2, 2).train()
     seen: list[list[Tensor]] = []
-    model.rpn.register_forward_hook(lambda _, __, output: seen.append(output[0]))
+    model.roi_heads.box_roi_pool.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
     with torch.autocast("cpu", torch.bfloat16):
         model([torch.rand(3, 96, 128)], [target([[20.3, 20.7, 80.1, 70.2]], [[[30.0, 30, 2], [70, 60, 2]]])])
     (proposals,) = seen[0]
