@@ -6,10 +6,10 @@ Another backbone is another row of BACKBONES: any network of timm that gives fea
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Rgb = tuple[float, float, float]
-IMAGENET_MEAN: Rgb = (0.485, 0.456, 0.406)
-IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
-HALF: Rgb = (0.5, 0.5, 0.5)
+Channels = tuple[float, float, float]
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+HALF: Channels = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class BackboneSpec:
 
     timm_name: str
     stages: tuple[tuple[str, ...], ...]
-    mean: Rgb = IMAGENET_MEAN
-    std: Rgb = IMAGENET_STD
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
     vendor_files: Mapping[str, VendorFile] = field(default_factory=dict)
 
 

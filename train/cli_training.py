@@ -75,7 +75,7 @@ def train_command(
     from synth.generate.job import RenderJob
     from train.config import load_train_config, preset_path, with_changes
     from train.detect.predict import snapshot_folder
-    from train.run.sources import Sources, load_run, object_categories
+    from train.run.sources import TrainSources, load_run, object_categories
 
     device = chosen_device(device)
     recipe = load_train_config(preset_path(preset, device == "cuda"))
@@ -95,7 +95,7 @@ def train_command(
         job_config = load_render_config(config)
         photos, maps = background_folder(backgrounds), environment_folder(environments)
         online = RenderJob(objects[0], job_config, photos, recipe.seed, environments=maps)
-    sources = Sources(
+    sources = TrainSources(
         () if online else tuple(map(Path, synthetic)),
         real,
         validation,
@@ -203,7 +203,7 @@ def sweep_command(
 
     from synth.dataset.coco import object_category
     from train.config import load_train_config, preset_path, with_changes
-    from train.run.sweep import Sources, print_sweep, sweep
+    from train.run.sweep import SweepSources, print_sweep, sweep
 
     device = chosen_device(device)
     config = with_changes(
@@ -212,7 +212,7 @@ def sweep_command(
         "command line",
     )
     category = object_category(object_)[0]
-    sources = Sources(synth, real, test)
+    sources = SweepSources(synth, real, test)
     print_sweep(sweep(config, category, sources, counts, seeds, out, device), Console())
     click.echo(f"results: {out / 'sweep.png'}, {out / 'sweep.md'}, {out / 'sweep.json'}")
 

@@ -55,10 +55,10 @@ def predict_command(
     """Find objects in images, folders, globs, videos or a camera (its number)."""
     tune_cpu()
     from train.detect.inputs import find_inputs
-    from train.detect.predict import Detector, Settings
+    from train.detect.predict import Detector, InferenceSettings
     from train.detect.predict_files import predict_files
 
-    settings = Settings(score, nms, detections, size)
+    settings = InferenceSettings(score, nms, detections, size)
     photos, films = find_inputs(inputs)
     detector = Detector.load(weights, chosen_device(device), settings)
     summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
@@ -80,12 +80,12 @@ def label_helper_command(
     tune_cpu()
     from train.detect.inputs import find_inputs
     from train.detect.label_helper import COCO_FILE, WEAKEST, label_helper
-    from train.detect.predict import Detector, Settings
+    from train.detect.predict import Detector, InferenceSettings
 
     photos, films = find_inputs(inputs)
     if films:
         raise ConfigError(f"{films[0].source}: labels are for photos, not for films")
-    detector = Detector.load(weights, chosen_device(device), Settings(score=min(score, WEAKEST)))
+    detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=min(score, WEAKEST)))
     summary = label_helper(detector, photos, out, score, keypoint_score)
     click.echo(f"{summary.objects} objects in {summary.photos} photos: {out / COCO_FILE}")
     exit_if_failed(summary.failed)
@@ -115,15 +115,16 @@ def export_command(
     """One file that finds objects without this project: ONNX (read by train/runtime.py) or TorchScript."""
     tune_cpu()
     from train.data.samples import read_samples
-    from train.detect.export import export, quantize
-    from train.detect.predict import Settings, snapshot_folder
+    from train.detect.export import export
+    from train.detect.predict import InferenceSettings, snapshot_folder
+    from train.detect.quantize import quantize
     from train.model.snapshot import read_meta
 
     if int8 is not None and file_format != "onnx":
         raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
     meta = read_meta(snapshot_folder(weights))
     samples = read_samples(int8, *meta.categories)[:int8_images] if int8 is not None else ()
-    export(weights, out, file_format, Settings(score, nms, detections, size))
+    export(weights, out, file_format, InferenceSettings(score, nms, detections, size))
     click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     if int8 is not None:
         small = out.with_suffix(".int8.onnx")
@@ -154,12 +155,12 @@ def pose_command(
     tune_cpu()
     from train.detect.inputs import find_inputs
     from train.detect.pose_files import POSES, pose_files
-    from train.detect.predict import Detector, Settings
+    from train.detect.predict import Detector, InferenceSettings
 
     photos, films = find_inputs(inputs)
     if films:
         raise ConfigError(f"{films[0].source}: poses are found in images, not in films")
-    detector = Detector.load(weights, chosen_device(device), Settings(score=score))
+    detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=score))
     count, failed = pose_files(detector, object_, photos, out, camera, fov_deg)
     click.echo(f"{count} poses in {len(photos) - len(failed)} pictures: {out / POSES}")
     exit_if_failed(failed)
@@ -177,19 +178,12 @@ def eval_pose_command(
 ) -> None:
     """Measure poses on rendered images, whose true poses are known."""
     tune_cpu()
-    from train.score.pose_eval import evaluate_poses
+    from rich.console import Console
+
+    from train.score.pose_eval import evaluate_poses, print_poses
 
     result = evaluate_poses(weights, synth, object_, out, count, chosen_device(device))
-    counts = f"{result['n_objects']} objects, {result['n_found']} found, {result['n_posed']} posed"
-    click.echo(f"{counts}; ADD within a tenth of the size: {result['add_within_a_tenth']:.3f}")
-    for which in ("median", "p90"):
-        if result[which]:
-            m = result[which]
-            click.echo(
-                f"{which}: {m['rotation_deg']:.2f} deg, {1000 * m['translation_m']:.1f} mm "
-                f"({100 * m['translation_share']:.2f} % of the distance), "
-                f"ADD {100 * m['add_share']:.2f} %, ADD-S {100 * m['add_s_share']:.2f} % of the size"
-            )
+    print_poses(result, Console(soft_wrap=True, highlight=False))
     click.echo(f"results: {out / 'poses.json'}")
 
 

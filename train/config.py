@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 STRIDES = (4, 8, 16, 32)
 GONE = (("optim", "ema_decay"),)
-"""Settings of earlier versions, which saved configs may still hold."""
+"""InferenceSettings of earlier versions, which saved configs may still hold."""
 
 
 def _known_backbone(name: str) -> str:

@@ -17,7 +17,7 @@ from synth.inspect.preview import preview_sheet
 from train.config import load_train_config, preset_path
 from train.model.snapshot import STATE
 from train.run.engine import train
-from train.run.sources import Sources, load_run, object_categories
+from train.run.sources import TrainSources, load_run, object_categories
 from train.score.evaluate import evaluate_photos, print_table
 
 OBJECT = "chessboard"
@@ -43,7 +43,7 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
     weights = out / "train"
     config = load_train_config(preset_path("cpu", cuda=False))
     if _steps_done(weights) < config.schedule.max_steps:
-        meta, data = load_run(config, *object_categories([OBJECT]), Sources((synth,)), False)
+        meta, data = load_run(config, *object_categories([OBJECT]), TrainSources((synth,)), False)
         train(meta, data, weights, device, resume=_steps_done(weights) > 0)
 
     scores = out / "eval" / "eval.json"

@@ -27,7 +27,7 @@ SAME_SHARE = 0.05
 class Detection:
     """One object, in px of the photo. keypoints: (K, 2) x, y. keypoint_scores: (K,) in [0, 1].
 
-    score: of box and keypoints together, see detection_score.
+    score: of box and keypoints together, in [0, 1], see detection_score.
     """
 
     box_xyxy: Array
@@ -56,8 +56,8 @@ class ExportedObject:
 class Exported:
     """What the file's metadata says. objects: in the order of their labels, which count from 1.
 
-    score: least, of a box before its keypoints are known; nms: IoU above which the weaker of two boxes went;
-    both are part of the network.
+    long_side_px: of the network's input. score: the least score of a box, before its keypoints are known.
+    nms: IoU above which the weaker of two boxes was suppressed. Score and nms are part of the network.
     """
 
     objects: tuple[ExportedObject, ...]
@@ -67,18 +67,21 @@ class Exported:
 
 
 def detection_score(box_score: float, keypoint_scores: NDArray[Any]) -> float:
-    """The box's score times the mean of its keypoints': a box around half an object, or around two, may be as
-    sure of itself as a good one, but not of its keypoints (as in Xiao, Wu and Wei, "Simple Baselines for
-    Human Pose Estimation and Tracking", ECCV 2018)."""
+    """The box's score times the mean of its keypoints' scores (K,), all in [0, 1].
+
+    A box around half an object, or around two, may score as high as a good box, but its keypoints do not.
+    Source: Xiao, Wu and Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
+    """
     return float(box_score * keypoint_scores.mean())
 
 
-def without_doubles(boxes: Sequence[Array], names: Sequence[Any], keypoints: Sequence[Array]) -> list[int]:
-    """Of detections, best first, those that are not others over again: each that has a keypoint no better one
-    of its kind has. A box around two objects reads every keypoint off one of them or the other.
+def drop_duplicates(boxes: Sequence[Array], names: Sequence[Any], keypoints: Sequence[Array]) -> list[int]:
+    """Indices of the detections to keep: those with a keypoint that no better detection of the same name has.
 
-    boxes: (4,) xyxy each. names: of what each is. keypoints: (K, 2) each. Two are the same if they lie
-    within SAME_SHARE of the box's longer side.
+    The detections come best first; boxes: (4,) xyxy each, keypoints: (K, 2) each, in px. Two keypoints are
+    the same if they lie within SAME_SHARE of the box's longer side. Non-maximum suppression leaves such
+    duplicates: a box around two objects overlaps neither one's box much, and each of its keypoints is one of
+    theirs.
     """
     kept: list[int] = []
     for i, points in enumerate(keypoints):
@@ -105,7 +108,7 @@ class OnnxDetector:
 
     @classmethod
     def load(cls, path: Path | str, score: float | None = None, threads: int = 0) -> Self:
-        """score: least, of a detection; by default the file's. threads: 0 = one per core.
+        """score: the least score of a detection; by default the file's. threads: 0 = one per core.
 
         Raises ValueError if the file is none that `meshmark export` wrote, or `score` is below the file's.
         """
@@ -155,7 +158,7 @@ class OnnxDetector:
                 )
         found.sort(key=lambda detection: -detection.score)
         boxes, names = [d.box_xyxy for d in found], [d.name for d in found]
-        return [found[i] for i in without_doubles(boxes, names, [d.keypoints for d in found])]
+        return [found[i] for i in drop_duplicates(boxes, names, [d.keypoints for d in found])]
 
 
 def read_metadata(entries: dict[str, str], where: str) -> Exported:

@@ -26,8 +26,9 @@ from torchvision.models.detection import keypointrcnn_resnet50_fpn
 from synth.system.pictures import read_image
 from train.data.samples import read_samples
 from train.data.transforms import resize
-from train.detect.export import export, quantize
-from train.detect.predict import Detector, Settings
+from train.detect.export import export
+from train.detect.predict import Detector, InferenceSettings
+from train.detect.quantize import quantize
 from train.runtime import Detection, OnnxDetector, fit_size
 from train.score.metrics import evaluate
 from train.types import Found, truth_of
@@ -85,7 +86,7 @@ def main() -> None:
     (category,) = ours.categories
     schema = category.schema
     folder = Path(tempfile.mkdtemp())
-    export(chosen.weights, folder / "model.onnx", "onnx", Settings())
+    export(chosen.weights, folder / "model.onnx", "onnx", InferenceSettings())
     whole = OnnxDetector.load(folder / "model.onnx")
     long_side = whole.exported.long_side_px
     calibration = read_samples(chosen.int8, category)[:100]

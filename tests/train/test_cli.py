@@ -15,7 +15,7 @@ from synth.errors import ConfigError
 from train.cli import main
 from train.config import TrainConfig
 from train.model.build import build_model
-from train.model.snapshot import Meta, describe, write_snapshot
+from train.model.snapshot import Meta, make_meta, write_snapshot
 from train.run import engine
 from train.run import sources as setup
 from train.run.batches import TrainData
@@ -42,7 +42,7 @@ def preset(tmp_path: Path, tiny_config: TrainConfig) -> Path:
 @pytest.fixture
 def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
     model = build_model(tiny_config.model, 2, 2, vendor=False)
-    write_snapshot(tmp_path / "best", describe(tiny_config, [category], [None], {}), model.state_dict())
+    write_snapshot(tmp_path / "best", make_meta(tiny_config, [category], [None], {}), model.state_dict())
     return tmp_path / "best"
 
 

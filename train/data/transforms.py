@@ -35,18 +35,19 @@ MIN_BOX_PX = 2.0
 class Objects:
     """N objects in a picture while it is transformed.
 
-    keypoints: (N, K, 3) x, y px, v. outlines: N arrays (P, 2) px whose bounds are the object's box.
+    keypoints: (N, K, 3) x, y px, v. extents: N arrays (P, 2) px, see extent_points.
     visible_fraction: (N,) of the object, before the picture's edge cuts it. labels: (N,) as in Sample.
     """
 
     keypoints: Array
-    outlines: tuple[Array, ...]
+    extents: tuple[Array, ...]
     visible_fraction: Array
     labels: NDArray[np.int64]
 
 
 def resize(rgb: Rgb, width: int, height: int) -> Rgb:
-    """rgb: (H, W, 3). Averages areas when shrinking, so that fine print does not alias."""
+    """rgb: (H, W, 3). Shrinking takes means over areas, so that fine print does not alias; enlarging is
+    bilinear."""
     if rgb.shape[:2] == (height, width):
         return rgb
     shrinks = width < rgb.shape[1]
@@ -56,20 +57,22 @@ def resize(rgb: Rgb, width: int, height: int) -> Rgb:
 
 
 def objects_of(sample: Sample) -> Objects:
+    """The sample's objects; crowds are left out."""
     keep = [i for i in range(len(sample.boxes)) if not sample.iscrowd[i]]
-    outlines = tuple(
-        outline(sample.boxes[i], sample.segmentations[i], sample.width, sample.height) for i in keep
+    extents = tuple(
+        extent_points(sample.boxes[i], sample.segmentations[i], sample.width, sample.height) for i in keep
     )
-    return Objects(sample.keypoints[keep], outlines, sample.visible_fraction[keep], sample.labels[keep])
+    return Objects(sample.keypoints[keep], extents, sample.visible_fraction[keep], sample.labels[keep])
 
 
-def outline(box: Array, segmentation: Any, width: int, height: int) -> Array:
-    """(P, 2) points whose bounds are the object's box, also after turning them.
+def extent_points(box: Array, segmentation: Any, width: int, height: int) -> Array:
+    """(P, 2) px: points that tell how far an object reaches, whose bounds are its box also after a turn.
 
-    From the mask where there is one (run lengths or polygons), else the ellipse inscribed in the box.
+    Those of the mask's rim where there is a mask (run lengths or polygons), else of the ellipse inscribed in
+    the box (4,) xyxy. width, height: of the picture in px.
     """
     if isinstance(segmentation, dict):
-        points = _mask_outline(segmentation, width, height)
+        points = _mask_extent(segmentation, width, height)
         if len(points):
             return points
     elif isinstance(segmentation, list) and any(segmentation):
@@ -79,7 +82,7 @@ def outline(box: Array, segmentation: Any, width: int, height: int) -> Array:
     return (box[:2] + box[2:]) / 2 + unit * (box[2:] - box[:2]) / 2
 
 
-def _mask_outline(rle: dict[str, Any], width: int, height: int) -> Array:
+def _mask_extent(rle: dict[str, Any], width: int, height: int) -> Array:
     from pycocotools import mask as coco_mask
 
     if isinstance(rle["counts"], list):
@@ -179,29 +182,29 @@ def _seeded(compose: A.Compose, seed: int) -> A.Compose:
 def _move(compose: A.Compose, rgb: Rgb, objects: Objects) -> tuple[Rgb, Objects]:
     """Applies an albumentations transform that counts pixels from their centres to picture and points."""
     n, k, _ = objects.keypoints.shape
-    points = np.concatenate([objects.keypoints[..., :2].reshape(-1, 2), *objects.outlines])
+    points = np.concatenate([objects.keypoints[..., :2].reshape(-1, 2), *objects.extents])
     result = compose(image=rgb, keypoints=points - 0.5)
     moved = np.asarray(result["keypoints"], dtype=np.float64).reshape(-1, 2) + 0.5
     assert len(moved) == len(points), "albumentations dropped keypoints"
     keypoints = objects.keypoints.copy()
     keypoints[..., :2] = moved[: n * k].reshape(n, k, 2)
-    ends = np.cumsum([len(o) for o in objects.outlines]) + n * k
-    outlines = tuple(moved[end - len(o) : end] for o, end in zip(objects.outlines, ends, strict=True))
-    return result["image"], replace(objects, keypoints=keypoints, outlines=outlines)
+    ends = np.cumsum([len(o) for o in objects.extents]) + n * k
+    extents = tuple(moved[end - len(o) : end] for o, end in zip(objects.extents, ends, strict=True))
+    return result["image"], replace(objects, keypoints=keypoints, extents=extents)
 
 
 def scaled(objects: Objects, factor: tuple[float, float]) -> Objects:
     """Points of a picture resized by `factor` (x, y)."""
     keypoints = objects.keypoints.copy()
     keypoints[..., :2] *= factor
-    return replace(objects, keypoints=keypoints, outlines=tuple(o * factor for o in objects.outlines))
+    return replace(objects, keypoints=keypoints, extents=tuple(o * factor for o in objects.extents))
 
 
 def to_target(objects: Objects, width: int, height: int, config: DataConfig) -> dict[str, Tensor]:
     """torchvision's target: boxes (N, 4), labels (N,), keypoints (N, K, 3), v = 0 outside the picture.
 
-    A box holds the outline and the labelled keypoints with box_margin_px around them, cut at the picture's
-    edge. Objects of which less than min_visible_fraction is visible are left out.
+    A box holds the object's extent points and its labelled keypoints with box_margin_px around them, cut at
+    the picture's edge. Objects of which less than min_visible_fraction is visible are left out.
     """
     keypoints = objects.keypoints.copy()
     x, y = keypoints[..., 0], keypoints[..., 1]
@@ -209,7 +212,7 @@ def to_target(objects: Objects, width: int, height: int, config: DataConfig) -> 
     keypoints[~inside, 2] = NOT_LABELLED
     limits = np.array([width, height], dtype=np.float64)
     kept, boxes = [], []
-    for i, points in enumerate(objects.outlines):
+    for i, points in enumerate(objects.extents):
         low, high = points.min(axis=0), points.max(axis=0)
         cut_low, cut_high = np.clip(low, 0, limits), np.clip(high, 0, limits)
         share = np.prod(cut_high - cut_low) / max(np.prod(high - low), 1e-9)

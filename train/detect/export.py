@@ -8,7 +8,6 @@ metadata's objects counted from 1, `keypoints` (N, K, 2), `keypoint_scores` (N, 
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,22 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synth.errors import ConfigError, EnvironmentProblem
+from synth.errors import EnvironmentProblem
 from synth.system.files import write_bytes
-from synth.system.pictures import read_image
-from synth.system.progress import track
-from train.data.transforms import resize
-from train.detect.predict import Settings, choose, snapshot_folder
+from train.detect.predict import InferenceSettings, set_detection_limits, snapshot_folder
 from train.model.detector import KeypointDetector
 from train.model.snapshot import Meta, load_model
-from train.runtime import FORMAT, METADATA, Rgb, fit_size
-from train.types import Sample
+from train.runtime import FORMAT, METADATA, Rgb
 
-Format = Literal["onnx", "torchscript"]
+ExportFormat = Literal["onnx", "torchscript"]
 OUTPUTS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores")
 OPSET = 17
-QUANTIZED_OPS = ("Conv", "Gemm")
-LAST_LAYERS = ("box_predictor.", "keypoint_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
 
 
 class OneImage(nn.Module):
@@ -53,13 +46,13 @@ class OneImage(nn.Module):
         )
 
 
-def export(weights: Path, out: Path, file_format: Format, settings: Settings) -> None:
-    """Writes `out`. weights: a snapshot or a run. settings: baked into the file.
+def export(weights: Path, out: Path, file_format: ExportFormat, settings: InferenceSettings) -> None:
+    """Writes the file `out`. weights: a snapshot's folder or a run's. settings: become part of the file.
 
     Raises DataError for unreadable weights, EnvironmentProblem if the `export` extra is not installed.
     """
     model, meta = load_model(snapshot_folder(weights))
-    choose(model, settings)
+    set_detection_limits(model, settings)
     described = json.dumps(metadata(model, meta, settings))
     side = settings.long_side_px or meta.config.model.long_side_px
     example = torch.from_numpy(_example(side))
@@ -71,7 +64,7 @@ def export(weights: Path, out: Path, file_format: Format, settings: Settings) ->
             traced = torch.jit.trace(network, (example,), check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, file, _extra_files={METADATA: described})
         else:
-            onnx = _onnx()
+            onnx = import_onnx()
             torch.onnx.export(
                 network,
                 (example,),
@@ -92,54 +85,7 @@ def export(weights: Path, out: Path, file_format: Format, settings: Settings) ->
         write_bytes(out, file.read_bytes())
 
 
-def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: int) -> None:
-    """The ONNX file `source` with 8-bit convolutions, their ranges taken from the samples' images.
-
-    samples: rendered or training images, not those the result is measured on. The layers that give scores,
-    box offsets and heatmaps keep 32 bits.
-    """
-    onnx = _onnx()
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Images(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._rows: Iterator[Sample] = iter(track(samples, len(samples), "calibrating"))
-
-        def get_next(self) -> dict[str, Rgb] | None:
-            sample = next(self._rows, None)
-            if sample is None:
-                return None
-            size = fit_size(sample.width, sample.height, long_side_px)
-            return {"image": resize(read_image(sample.image_path), *size)}
-
-    if not samples:
-        raise ConfigError("no images to calibrate 8-bit ranges on")
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, file = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            file,
-            Images(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED_OPS),
-            nodes_to_exclude=_last_layers(onnx.load(prepared).graph),
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-        write_bytes(out, file.read_bytes())
-
-
-def metadata(model: KeypointDetector, meta: Meta, settings: Settings) -> dict[str, object]:
+def metadata(model: KeypointDetector, meta: Meta, settings: InferenceSettings) -> dict[str, object]:
     """What runtime.read_metadata reads."""
     return {
         "format": FORMAT,
@@ -163,20 +109,14 @@ def metadata(model: KeypointDetector, meta: Meta, settings: Settings) -> dict[st
     }
 
 
-def _last_layers(graph: Any) -> list[str]:
-    """Names of the nodes that compute with one of the LAST_LAYERS' weights."""
-    return [
-        node.name for node in graph.node if any(layer in name for name in node.input for layer in LAST_LAYERS)
-    ]
-
-
 def _example(long_side_px: int) -> Rgb:
-    """Noise of a 5 : 3 picture's size to trace with."""
+    """(H, W, 3) noise to trace the network with; a picture of 5 : 3, so that width and height differ."""
     shape = (max(1, round(0.6 * long_side_px)), long_side_px, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def _onnx() -> Any:
+def import_onnx() -> Any:
+    """The onnx package; raises EnvironmentProblem if it or onnxruntime is not installed."""
     try:
         import onnx
         import onnxruntime  # noqa: F401

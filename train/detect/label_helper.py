@@ -49,7 +49,7 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Summary:
+class LabelSummary:
     """photos, objects: how many. failed: file -> why it was left out."""
 
     photos: int
@@ -59,7 +59,7 @@ class Summary:
 
 def label_helper(
     detector: Detector, photos: Sequence[Path], out: Path, score: float, keypoint_score: float
-) -> Summary:
+) -> LabelSummary:
     """Writes `out` (see above). score: least of a box that becomes a label; the detector's own should be
     WEAKEST. keypoint_score: least sure keypoint that is labelled visible.
 
@@ -96,7 +96,7 @@ def label_helper(
     write_text(out / INTERFACE, interface(detector.categories))
     write_text(out / PRIORITY, _priority(names, guesses))
     write_coco(out / COCO_FILE, detector.categories, images)
-    return Summary(len(guesses), sum(len(g.objects) for g in guesses), failed)
+    return LabelSummary(len(guesses), sum(len(g.objects) for g in guesses), failed)
 
 
 def certainty(found: Sequence[Detection], score: float) -> float:

@@ -15,18 +15,19 @@ from synth.types import Array
 from train.data.transforms import resize
 from train.model.detector import KeypointDetector
 from train.model.snapshot import label_of, load_model
-from train.runtime import Detection, detection_score, fit_size, without_doubles
+from train.runtime import Detection, detection_score, drop_duplicates, fit_size
 from train.types import Found
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
 
 
 @dataclass(frozen=True)
-class Settings:
+class InferenceSettings:
     """What may be chosen at inference; None keeps what the weights were trained with.
 
-    score: of a detection, the least that counts. nms: IoU above which the weaker of two boxes goes.
-    detections: at most, in one photo. long_side_px: to which a photo is scaled.
+    score: the least score of a detection that counts, in [0, 1]. nms: IoU in [0, 1] above which the weaker of
+    two boxes is suppressed. detections: the most in one photo. long_side_px: a photo is scaled until its
+    longer side has so many px, 64 to 4096. Raises ConfigError for values outside.
     """
 
     score: float | None = None
@@ -45,10 +46,10 @@ class Settings:
 
 
 class Detector:
-    """detector(rgb) -> detections, best first.
+    """detector(rgb) -> detections, best first. Boxes and keypoints are in px of the photo.
 
-    >>> from train.detect.predict import Detector, Settings
-    >>> detector = Detector.load("runs/glue_tube/train", settings=Settings(score=0.3, detections=2))
+    >>> from train.detect.predict import Detector, InferenceSettings
+    >>> detector = Detector.load("runs/glue_tube/train", settings=InferenceSettings(score=0.3, detections=2))
     >>> best = detector(rgb)[0]
     >>> best.name, best.box_xyxy.shape, best.keypoints.shape, best.keypoint_scores.shape
     ('glue_tube', (4,), (2, 2), (2,))
@@ -69,12 +70,15 @@ class Detector:
 
     @classmethod
     def load(
-        cls, folder: Path | str, device: str | torch.device = "cpu", settings: Settings | None = None
+        cls, folder: Path | str, device: str | torch.device = "cpu", settings: InferenceSettings | None = None
     ) -> Self:
-        """folder: a snapshot (OUT/best) or a run holding one (OUT). Raises DataError if there is none."""
-        device, chosen = torch.device(device), settings or Settings()
+        """folder: a snapshot (OUT/best) or a run that holds one (OUT). device: as torch.device takes it.
+
+        Raises DataError if there is no snapshot, or a damaged one.
+        """
+        device, chosen = torch.device(device), settings or InferenceSettings()
         model, meta = load_model(snapshot_folder(Path(folder)))
-        choose(model, chosen)
+        set_detection_limits(model, chosen)
         side = chosen.long_side_px or meta.config.model.long_side_px
         return cls(model.to(device), meta.categories, side, device)
 
@@ -93,7 +97,8 @@ class Detector:
         return detections
 
     def narrow(self, wanted: Sequence[Category], where: str) -> None:
-        """Finds only these objects from now on, labelled in this order; `where` names the weights in errors.
+        """From now on only these objects are found, and labels count in this order from 1. where: names the
+        weights in errors.
 
         Raises DataError for an object the weights do not know or know with other keypoints.
         """
@@ -102,11 +107,12 @@ class Detector:
 
     @property
     def calibration(self) -> Array:
-        """(categories, 2): what the keypoints' confidences went through, see model.calibrated."""
+        """(categories, 2) slope and offset that the keypoints' confidences were calibrated with, see
+        model.heatmaps.calibrated."""
         return self._model.calibration.cpu().numpy().astype(np.float64)[self._labels - 1]
 
     def found(self, rgb: NDArray[np.uint8]) -> Found:
-        """The same detections as arrays, for metrics."""
+        """The same detections as arrays, for metrics. rgb: (H, W, 3) uint8 of any size."""
         height, width = rgb.shape[:2]
         fitted = fit_size(width, height, self._long_side_px)
         image = torch.from_numpy(np.ascontiguousarray(resize(rgb, *fitted))).permute(2, 0, 1)
@@ -130,7 +136,7 @@ class Detector:
         best = best[scores[best] >= self._model.roi_heads.score_thresh]
         boxes, points = arrays["boxes"][row] * np.tile(scale, 2), arrays["keypoints"][row, :, :2] * scale
         own_points = [points[i, : counts[label[i]]] for i in best]
-        best = best[without_doubles(boxes[best], label[best], own_points)]
+        best = best[drop_duplicates(boxes[best], label[best], own_points)]
         return Found(
             boxes=boxes[best],
             scores=scores[best],
@@ -140,8 +146,9 @@ class Detector:
         )
 
 
-def choose(model: KeypointDetector, settings: Settings) -> None:
-    """Sets the network's thresholds and number of detections."""
+def set_detection_limits(model: KeypointDetector, settings: InferenceSettings) -> None:
+    """Sets the network's least score, its NMS threshold and its number of detections, as far as `settings`
+    names them."""
     heads = model.roi_heads
     heads.score_thresh = heads.score_thresh if settings.score is None else settings.score
     heads.nms_thresh = heads.nms_thresh if settings.nms is None else settings.nms
@@ -149,5 +156,5 @@ def choose(model: KeypointDetector, settings: Settings) -> None:
 
 
 def snapshot_folder(folder: Path) -> Path:
-    """`folder` itself, or its `best` where `folder` is a run's output."""
+    """The snapshot that a user named: `folder` itself, or its `best` where `folder` is a run's output."""
     return folder / "best" if (folder / "best" / "meta.json").is_file() else folder

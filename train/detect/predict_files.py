@@ -33,7 +33,7 @@ Rgb = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Summary:
+class PredictionSummary:
     """pictures: how many were looked at. objects: found in them. failed: file -> why it was left out, or
     a film's end was."""
 
@@ -50,7 +50,7 @@ def predict_files(
     keypoint_score: float,
     frames: int | None = None,
     overlays: bool = True,
-) -> Summary:
+) -> PredictionSummary:
     """Writes `out` (see above); pictures and films that cannot be read are left out and named in the summary.
 
     keypoint_score: keypoints below it are not drawn and carry v = 1. frames: of a film, at most.
@@ -77,7 +77,7 @@ def predict_files(
                 failed[str(film.source)] = str(error)
     finally:
         writer.close()
-    return Summary(len(writer.images), len(writer.results), failed)
+    return PredictionSummary(len(writer.images), len(writer.results), failed)
 
 
 def overlay_names(photos: Sequence[Path]) -> dict[Path, str]:

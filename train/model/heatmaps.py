@@ -9,10 +9,13 @@ EPSILON = 1e-6
 
 
 def heatmap_loss(logits: Tensor, boxes: Tensor, keypoints: Tensor) -> Tensor:
-    """Cross-entropy against a target of mean at the true place: shared by the four cells around it.
+    """Cross-entropy of heatmaps against the true places, () float.
 
-    logits: (N, K, S, S), laid out as in decode_heatmaps. boxes: (N, 4) xyxy px. keypoints: (N, K, 3) px;
-    those with v = 0 or outside their box do not count. Returns their mean, 0 if there are none.
+    A true place rarely is a cell's centre, so its target is shared by the four cells whose centres are around
+    it, as in bilinear interpolation: the mean of that distribution is the true place itself.
+
+    logits: (N, K, S, S), laid out as in decode_heatmaps. boxes: (N, 4) xyxy px. keypoints: (N, K, 3) x, y px,
+    v. Returns the mean over keypoints with v > 0 that lie inside their box, 0 if there are none.
     """
     size = logits.shape[-1]
     cells = (keypoints[..., :2] - boxes[:, None, :2]) / (boxes[:, None, 2:] - boxes[:, None, :2]) * size
@@ -38,10 +41,12 @@ def heatmap_loss(logits: Tensor, boxes: Tensor, keypoints: Tensor) -> Tensor:
 def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
     """Keypoints from heatmaps, finer than their cells.
 
-    logits: (N, K, S, S), of which cell (i, j) covers [j, j + 1) x [i, i + 1) of the box cut into S x S parts
-    (as torchvision encodes its targets). boxes: (N, 4) xyxy. Returns keypoints (N, K, 3) x, y, 1 in the
-    boxes' px: the probability-weighted mean of cell centres within `radius` cells of the peak; and the
-    probability found there, (N, K) in [0, 1].
+    logits: (N, K, S, S). The box is cut into S x S cells; the logit in row i and column j is of the cell in
+    the box's i-th row and j-th column, as torchvision encodes its targets. boxes: (N, 4) xyxy px.
+
+    Returns keypoints (N, K, 3) x, y px, 1, and their confidence (N, K) in [0, 1]. A keypoint is the mean of
+    the centres of the cells within `radius` rows and columns of the most probable cell, weighted by their
+    probability; its confidence is the sum of these probabilities.
     """
     n, k, size, _ = logits.shape
     if n == 0:
@@ -62,7 +67,9 @@ def decode_heatmaps(logits: Tensor, boxes: Tensor, radius: int = 2) -> tuple[Ten
 
 
 def calibrated(confidence: Tensor, calibration: Tensor) -> Tensor:
-    """How likely a keypoint is right: logistic function of slope * logit(confidence) + offset (Platt, 1999).
+    """How likely a keypoint is right, (N, K): the logistic function of slope * logit(confidence) + offset.
+
+    Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
 
     confidence: (N, K) in [0, 1]. calibration: (N, 2) slope and offset.
     """

@@ -57,13 +57,15 @@ class Meta:
     calibration: tuple[Calibration, ...]
 
 
-def describe(
+def make_meta(
     config: TrainConfig,
     categories: Sequence[Category],
     keypoints_m: Sequence[Array | None],
     data: dict[str, str],
     step: int = 0,
 ) -> Meta:
+    """Meta of weights without a score and a calibration yet. keypoints_m: (K, 3) of each category, or
+    None."""
     points, untouched = tuple(map(_points, keypoints_m)), (UNCALIBRATED,) * len(categories)
     return Meta(config, tuple(categories), points, step, None, data, untouched)
 
@@ -165,6 +167,7 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, on the CPU. Raises DataError if it cannot be read."""
     try:
         return load_file(path)
     except (OSError, safetensors.SafetensorError) as error:

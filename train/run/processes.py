@@ -9,12 +9,18 @@ from torch import Tensor, distributed
 
 @dataclass(frozen=True)
 class Processes:
+    """This process among those that train together.
+
+    rank: its number, from 0. world_size: how many there are. device: the one that this process computes on.
+    """
+
     rank: int
     world_size: int
     device: torch.device
 
     @property
     def leads(self) -> bool:
+        """Whether this is the process that validates, writes and speaks."""
         return self.rank == 0
 
     def from_leader(self, value: float) -> float:
@@ -26,7 +32,7 @@ class Processes:
         return float(shared.item())
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of the processes' tensors."""
+        """The sum of the processes' tensors, which have one shape."""
         if self.world_size == 1:
             return values
         shared = values.to(self.device)
@@ -34,6 +40,7 @@ class Processes:
         return shared
 
     def wait(self) -> None:
+        """Until all processes are here."""
         if self.world_size > 1:
             distributed.barrier()
 

@@ -14,17 +14,18 @@ from train.config import TrainConfig, with_changes
 from train.data.mix import interleaved
 from train.data.online import OnlineImages, online_validation
 from train.data.samples import hold_out, read_samples
-from train.model.snapshot import Meta, describe, labels_hash, weights_hash
+from train.model.snapshot import Meta, labels_hash, make_meta, weights_hash
 from train.run.batches import TrainData
 from train.types import Sample
 
 
 @dataclass(frozen=True)
-class Sources:
-    """What to learn from: folders or COCO files. weights: of the rendered sets, () to draw all images alike.
+class TrainSources:
+    """What a run learns from, as a user names it.
 
-    online: images to render while training, instead of `synthetic`; those to validate on go into the folder
-    `online_validation`. init: a snapshot whose weights to start from.
+    synthetic, real, validation: folders or COCO files. weights: how often to draw from each rendered set, ()
+    to draw all images alike. online: images to render while training, instead of `synthetic`; those to
+    validate on go into the folder `online_validation`. init: a snapshot whose weights to start from.
     """
 
     synthetic: tuple[Path, ...] = ()
@@ -52,10 +53,10 @@ def load_run(
     config: TrainConfig,
     categories: Sequence[Category],
     keypoints_m: Sequence[Array | None],
-    sources: Sources,
+    sources: TrainSources,
     fraction_given: bool,
 ) -> tuple[Meta, TrainData]:
-    """Reads all labels.
+    """Reads all labels: what describes the run, and what it learns from.
 
     Without validation photos, real photos are held out, or rendered images if there are none (online: images
     of another seed are rendered for it). Unless the share of real images was given, it is 0 without real
@@ -89,7 +90,7 @@ def load_run(
     data = TrainData(
         images if online is None else OnlineImages(online, categories[0]),
         photos,
-        spread(chosen, config.data.max_validation_images),
+        evenly_spread(chosen, config.data.max_validation_images),
         weighted_sets([len(part) for part in rendered], sources.weights),
     )
     hashes = {str(path): labels_hash(path) for path in (*folders, real, validation) if path is not None}
@@ -97,10 +98,10 @@ def load_run(
         hashes["online"] = sha256(json.dumps(make_manifest(online, online.library())).encode()).hexdigest()
     if sources.init is not None:
         hashes[f"start from {sources.init}"] = weights_hash(sources.init)
-    return describe(config, categories, keypoints_m, hashes), data
+    return make_meta(config, categories, keypoints_m, hashes), data
 
 
-def spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
+def evenly_spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
     """At most `count` of the samples, evenly from the first to the last: some of every set."""
     count = min(count, len(samples))
     return tuple(samples[i * len(samples) // count] for i in range(count))

@@ -11,9 +11,9 @@ SHOWN = 3
 
 
 def suspicion(sources: Iterable[str]) -> str:
-    """What `meshmark validate` finds in each COCO source of labels, the worst first, as one line.
+    """One line that says what `meshmark validate` finds in each COCO source of labels, the worst first.
 
-    sources: files or folders; what is no COCO data set is passed over.
+    sources: files or folders; those that are no COCO data set are passed over.
     """
     notes = []
     for source in sources:

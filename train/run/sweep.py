@@ -23,7 +23,7 @@ from synth.types import Array
 from train.config import TrainConfig, saved_config, with_changes
 from train.data.samples import read_samples
 from train.detect.predict import Detector
-from train.model.snapshot import describe, labels_hash
+from train.model.snapshot import labels_hash, make_meta
 from train.run.batches import TrainData
 from train.run.curves import write_learning_curve
 from train.run.engine import train
@@ -52,7 +52,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Sources:
+class SweepSources:
     """What the cells learn from and are scored on. synthetic, photos, test: folders or COCO files."""
 
     synthetic: Path
@@ -94,7 +94,7 @@ def photo_counts(text: str | None, available: int) -> list[int]:
 def sweep(
     config: TrainConfig,
     category: Category,
-    sources: Sources,
+    sources: SweepSources,
     counts: str | None,
     seeds: int,
     out: Path,
@@ -170,7 +170,7 @@ def _train_cell(
     share = None if real and synthetic else float(bool(real))
     config = with_changes(config, {"data": {"real_fraction": share}, "seed": cell.seed}, "sweep")
     watched = (real or rendered)[: config.data.max_validation_images]
-    meta = describe(config, [category], [None], hashes)
+    meta = make_meta(config, [category], [None], hashes)
     train(meta, TrainData(synthetic, real, watched), folder / "train", device, resume=True)
     return Detector.load(folder / "train" / "last", device)
 

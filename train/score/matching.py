@@ -14,11 +14,13 @@ MIN_MATCH_IOU = 0.3
 
 @dataclass(frozen=True)
 class Errors:
-    """One row per labelled keypoint of R in all, `image` telling which picture it is in.
+    """The errors of the R labelled keypoints of all images, a row each.
 
-    error_px: (R,) distance to the detected keypoint, inf where the object was not found. side_px: (R,) the
-    box's longer side. v: (R,) 1 or 2. vector: (R, 2) error in the object's axes, px, nan where not found;
-    in_picture: (R, 2) the same to the right and down.
+    image, label, keypoint: (R,) which image it is in, its object's label and its place in the schema.
+    v: (R,) 1 occluded or 2 visible. error_px: (R,) distance to the detected keypoint in px, inf where the
+    object was not found. side_px: (R,) longer side of the object's box.
+    vector: (R, 2) px from the label to the detected keypoint along the object's axes (see object_axes), nan
+    where not found. in_picture: (R, 2) the same to the right and down.
     """
 
     image: NDArray[np.int64]
@@ -32,7 +34,7 @@ class Errors:
 
 
 def box_iou(a: Array, b: Array) -> Array:
-    """a: (N, 4), b: (M, 4) xyxy. Returns (N, M)."""
+    """Intersection over union, (N, M) in [0, 1], of boxes a (N, 4) and b (M, 4), xyxy."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
@@ -44,7 +46,8 @@ def box_iou(a: Array, b: Array) -> Array:
 def oks(truth: Array, found: Array, area: float, sigmas: Sequence[float]) -> float:
     """Object keypoint similarity in [0, 1]: mean over labelled keypoints of exp(-d^2 / (8 area sigma^2)).
 
-    truth: (K, 3) x, y, v. found: (K, 2). area: px^2. nan when nothing is labelled.
+    truth: (K, 3) x, y px, v. found: (K, 2) px. area: of the object, px^2. sigmas: (K,) share of the root of
+    the area by which annotators differ. nan when nothing is labelled. Source: COCO's keypoint evaluation.
     """
     labelled = truth[:, 2] > NOT_LABELLED
     if not labelled.any():
@@ -54,8 +57,8 @@ def oks(truth: Array, found: Array, area: float, sigmas: Sequence[float]) -> flo
     return float(terms[labelled].mean())
 
 
-def match(truth: Truth, found: Found) -> list[int | None]:
-    """For each labelled object the detection that found it, or None.
+def match_detections(truth: Truth, found: Found) -> list[int | None]:
+    """For each of the N labelled objects the index of the detection that found it, or None.
 
     Detections choose in order of falling score; each takes the free object of its label whose box it covers
     best, if the boxes' IoU is at least MIN_MATCH_IOU.
@@ -95,7 +98,7 @@ def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
     rows: list[tuple[int, int, int, int, float, float]] = []
     vectors: list[tuple[Array, Array]] = []
     for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
-        for i, detection in enumerate(match(truth, found)):
+        for i, detection in enumerate(match_detections(truth, found)):
             if truth.iscrowd[i]:
                 continue
             points = truth.keypoints[i]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synth.dataset.coco import Category
 from synth.types import OCCLUDED, VISIBLE, Array
 from train.score.intervals import BOOTSTRAP_ROUNDS, interval
-from train.score.matching import Errors, keypoint_errors, match
+from train.score.matching import Errors, keypoint_errors, match_detections
 from train.score.precision import Precision, average_precision, mean_precision
 from train.types import Found, Truth
 
@@ -21,7 +21,12 @@ PCK_THRESHOLDS = (0.05, 0.10)
 
 
 def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None) -> float | None:
-    """Share of labelled keypoints nearer than threshold * box's longer side; not found counts as wrong."""
+    """Percentage of correct keypoints, as a share in [0, 1]: those at most threshold * the box's longer side
+    from their label. Keypoints of an object that was not found count as wrong.
+
+    rows: (R,) mask of the errors to count, None for all. Returns None if there are none.
+    Source: Yang and Ramanan, "Articulated Human Detection with Flexible Mixtures of Parts", PAMI 2013.
+    """
     right = errors.error_px <= threshold * errors.side_px
     chosen = right if rows is None else right[rows]
     return float(chosen.mean()) if len(chosen) else None
@@ -31,6 +36,8 @@ def evaluate(
     truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]
 ) -> dict[str, Any]:
     """All metrics of a set of images, ready for JSON; None where there is nothing to measure.
+
+    truths, founds: an entry an image. categories: in the order of their labels.
 
     error_px and error_share (of the box's longer side) count found keypoints only: `not_found` says how many
     labelled keypoints that leaves out. Of several categories, `by_object` tells them apart, average precision
@@ -49,8 +56,8 @@ def evaluate(
             name: _pck_table(errors, errors.v == v)
             for name, v in (("visible", VISIBLE), ("occluded", OCCLUDED))
         },
-        "error_px": _spread(errors.error_px[np.isfinite(errors.error_px)]),
-        "error_share": _spread((errors.error_px / errors.side_px)[np.isfinite(errors.error_px)]),
+        "error_px": _median_and_p90(errors.error_px[np.isfinite(errors.error_px)]),
+        "error_share": _median_and_p90((errors.error_px / errors.side_px)[np.isfinite(errors.error_px)]),
         "confidence_95": bootstrap(errors, len(truths)),
         "n_images": len(truths),
         **_counts(truths, founds, range(1, len(categories) + 1)),
@@ -83,7 +90,7 @@ def _counts(truths: Sequence[Truth], founds: Sequence[Found], labels: Sequence[i
     counts = {"n_objects": 0, "n_found": 0}
     for truth, found in zip(truths, founds, strict=True):
         counted = np.flatnonzero(~truth.iscrowd & np.isin(truth.labels, labels))
-        matched = match(truth, found)
+        matched = match_detections(truth, found)
         counts["n_objects"] += len(counted)
         counts["n_found"] += sum(matched[i] is not None for i in counted)
     return counts
@@ -100,7 +107,7 @@ def _one_object(
         ),
         **_counts(truths, founds, [label]),
         "pck": _pck_table(errors, rows),
-        "error_px": _spread(errors.error_px[rows & np.isfinite(errors.error_px)]),
+        "error_px": _median_and_p90(errors.error_px[rows & np.isfinite(errors.error_px)]),
     }
 
 
@@ -108,7 +115,7 @@ def _pck_table(errors: Errors, rows: NDArray[np.bool_] | None = None) -> dict[st
     return {f"{t:.2f}": pck(errors, t, rows) for t in PCK_THRESHOLDS}
 
 
-def _spread(values: Array) -> dict[str, float | None]:
+def _median_and_p90(values: Array) -> dict[str, float | None]:
     if not len(values):
         return {"median": None, "p90": None}
     return {"median": float(np.median(values)), "p90": float(np.percentile(values, 90))}
@@ -129,7 +136,7 @@ def _one_keypoint(errors: Errors, label: int, k: int) -> dict[str, Any]:
         "n": int(rows.sum()),
         "not_found": int(rows.sum() - found.sum()),
         "pck": _pck_table(errors, rows),
-        "error_px": _spread(errors.error_px[found]),
+        "error_px": _median_and_p90(errors.error_px[found]),
         "bias": bias,
     }
 

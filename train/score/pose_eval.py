@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from synth.dataset.coco import object_category
 from synth.dataset.log import read_images
@@ -38,7 +39,9 @@ def model_points(asset: ObjectAsset) -> Array:
     return vertices[:: -(-len(vertices) // MODEL_POINTS)]
 
 
-def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: int, device: str) -> Any:
+def evaluate_poses(
+    weights: Path, synth: Path, object_: str, out: Path, count: int, device: str
+) -> dict[str, Any]:
     """Writes `out`/poses.json and returns what it holds: of the objects labelled in the first `count` images
     of a rendered data set, how many were found and posed, and the errors of those.
 
@@ -85,7 +88,7 @@ def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: i
                     "rms_px": solved.rms_px,
                 }
             )
-    result = {
+    result: dict[str, Any] = {
         "object": asset.name,
         "weights": str(weights),
         "data": str(synth),
@@ -99,6 +102,20 @@ def evaluate_poses(weights: Path, synth: Path, object_: str, out: Path, count: i
     }
     write_text(out / "poses.json", json.dumps(result, indent=1))
     return result
+
+
+def print_poses(result: dict[str, Any], console: Console) -> None:
+    """The figures of poses.json."""
+    counts = f"{result['n_objects']} objects, {result['n_found']} found, {result['n_posed']} posed"
+    console.print(f"{counts}; ADD within a tenth of the size: {result['add_within_a_tenth']:.3f}")
+    for which in ("median", "p90"):
+        if result[which]:
+            m = result[which]
+            console.print(
+                f"{which}: {m['rotation_deg']:.2f} deg, {1000 * m['translation_m']:.1f} mm "
+                f"({100 * m['translation_share']:.2f} % of the distance), "
+                f"ADD {100 * m['add_share']:.2f} %, ADD-S {100 * m['add_s_share']:.2f} % of the size"
+            )
 
 
 def _cases(

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 
 from synth.types import NOT_LABELLED, Array
 from train.model.heatmaps import EPSILON, Calibration
-from train.score.matching import match
+from train.score.matching import match_detections
 from train.types import Found, Truth
 
 BINS = 10
@@ -39,7 +39,7 @@ def scored_keypoints(
     """(R,) confidences of the labelled keypoints of found objects, 1 where right, else 0, and labels."""
     rows: list[tuple[float, float, int]] = []
     for truth, found in zip(truths, founds, strict=True):
-        for i, detection in enumerate(match(truth, found)):
+        for i, detection in enumerate(match_detections(truth, found)):
             if detection is None or found.keypoint_scores is None:
                 continue
             side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
@@ -52,6 +52,7 @@ def scored_keypoints(
 
 
 def reliability(truths: Sequence[Truth], founds: Sequence[Found]) -> Reliability:
+    """How far the confidences of the labelled keypoints of found objects are probabilities of being right."""
     scores, right, _ = scored_keypoints(truths, founds)
     order = np.argsort(scores, kind="stable")
     groups = [g for g in np.array_split(order, BINS) if len(g)]
@@ -63,17 +64,20 @@ def reliability(truths: Sequence[Truth], founds: Sequence[Found]) -> Reliability
 
 
 def fit_calibrations(truths: Sequence[Truth], founds: Sequence[Found], count: int) -> tuple[Calibration, ...]:
-    """fit_calibration of each of `count` labels."""
+    """The calibration of each of the labels 1 to `count`, fitted on its own keypoints."""
     scores, right, labels = scored_keypoints(truths, founds)
     own = [labels == label for label in range(1, count + 1)]
     return tuple(fit_calibration(scores[rows], right[rows]) for rows in own)
 
 
 def fit_calibration(scores: Array, right: Array) -> Calibration:
-    """Slope and offset of model.calibrated that make confidences (R,) most likely for right (R,) 0 or 1.
+    """Slope and offset with which calibrated confidences explain best which keypoints are right (Platt,
+    1999).
 
-    Both are held near 1 and 0 with the weight of a single observation, which keeps them finite where all are
-    right and where there are none. The slope stays positive: confidences keep their order.
+    scores: (R,) uncalibrated confidences in [0, 1]. right: (R,) 1 for right keypoints, else 0. The likelihood
+    of `right` is maximized, with a normal prior of variance 1 about (1, 0): it keeps both finite where all
+    keypoints are right, and gives (1, 0) where there are none. The slope stays positive, so that confidences
+    keep their order. Returns what model.heatmaps.calibrated takes.
     """
     x = logit(np.clip(scores, EPSILON, 1 - EPSILON))
 
@@ -90,7 +94,10 @@ def fit_calibration(scores: Array, right: Array) -> Calibration:
 
 
 def uncalibrated(founds: Sequence[Found], calibration: Array) -> list[Found]:
-    """The detections with the confidences they had before model.calibrated. calibration: (labels, 2)."""
+    """The detections with the confidences they had before calibration: the inverse of heatmaps.calibrated.
+
+    calibration: (labels, 2) slope and offset.
+    """
     result = []
     for found in founds:
         assert found.keypoint_scores is not None

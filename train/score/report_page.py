@@ -22,7 +22,7 @@ from synth.system.pictures import read_image
 from synth.types import NOT_LABELLED, VISIBLE, Array
 from train.detect.drawing import draw_categories
 from train.model.snapshot import Meta
-from train.score.matching import Errors, keypoint_errors, match
+from train.score.matching import Errors, keypoint_errors, match_detections
 from train.score.metrics import pck
 from train.score.reliability import Reliability
 from train.types import Found, Sample, Truth, truth_of
@@ -259,7 +259,7 @@ def _cases(
     """The objects with the largest mean error, cut out of their photos, worst first."""
     rows: list[tuple[float, int, int]] = []
     for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
-        for i, detection in enumerate(match(truth, found)):
+        for i, detection in enumerate(match_detections(truth, found)):
             labelled = truth.keypoints[i, :, 2] > NOT_LABELLED
             if truth.iscrowd[i] or not labelled.any():
                 continue
@@ -271,7 +271,7 @@ def _cases(
             rows.append((error, image, i))
     cases = []
     for error, image, i in sorted(rows, key=lambda row: (-row[0], row[1], row[2]))[:CASES]:
-        missed = match(truths[image], founds[image])[i] is None
+        missed = match_detections(truths[image], founds[image])[i] is None
         text = f"{samples[image].image_path.name}: {'not found' if missed else f'{error:.3f}'}"
         jpeg = _cut_out(samples[image], truths[image].boxes[i], founds[image], categories)
         cases.append({"jpeg": jpeg, "text": text})

@@ -244,7 +244,7 @@ def test_an_empty_outline_is_none(coco_folder: Maker, category: Category, outlin
     folder = coco_folder(n=1)
     edit(folder / "annotations.json", lambda raw: raw["annotations"][0].update(segmentation=outline))
     (sample,) = read_samples(folder, category)
-    assert len(objects_of(sample).outlines[0]) >= 3
+    assert len(objects_of(sample).extents[0]) >= 3
 
 
 @pytest.mark.parametrize("outline", [[[1, 2, 3]], {"counts": "abc"}, [7], "x", [["a", "b"]]])

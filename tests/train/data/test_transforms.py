@@ -25,7 +25,7 @@ from train.data.transforms import (
     fit_size,
     flipped_order,
     mirrored,
-    outline,
+    extent_points,
     resize,
     scaled,
     to_target,
@@ -203,7 +203,7 @@ def test_outline_of_a_turned_mask_bounds_it_tightly(kind: str) -> None:
         segmentation = {"size": [H, W], "counts": rle["counts"].decode()}
     else:
         segmentation = [[40.5, 30.5, 160.5, 80.5, 155.5, 90.5, 35.5, 40.5]]
-    points = outline(box, segmentation, W, H)
+    points = extent_points(box, segmentation, W, H)
     tolerance = 1.1 if kind == "polygon" else 1e-9
     np.testing.assert_allclose(np.concatenate((points.min(0), points.max(0))), box, atol=tolerance)
     angle = math.radians(-24)
@@ -213,7 +213,7 @@ def test_outline_of_a_turned_mask_bounds_it_tightly(kind: str) -> None:
 
 
 def test_outline_without_a_mask_has_the_boxs_bounds() -> None:
-    points = outline(np.array([10.0, 20, 50, 40]), None, W, H)
+    points = extent_points(np.array([10.0, 20, 50, 40]), None, W, H)
     assert np.concatenate((points.min(0), points.max(0))) == pytest.approx([10, 20, 50, 40])
 
 

@@ -22,10 +22,11 @@ from train import runtime
 from train.cli import main
 from train.data.samples import read_samples
 from train.data.transforms import resize
-from train.detect.export import export, quantize
-from train.detect.predict import Detector, Settings
+from train.detect.export import export
+from train.detect.predict import Detector, InferenceSettings
+from train.detect.quantize import quantize
 from train.model.build import build_model
-from train.model.snapshot import describe, write_snapshot
+from train.model.snapshot import make_meta, write_snapshot
 from train.runtime import METADATA, OnnxDetector, read_metadata
 
 Maker = Callable[..., Any]
@@ -44,7 +45,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = config.model_copy(update={"model": model_config})
     torch.manual_seed(1)
     model = build_model(model_config, 2, 2, vendor=False)
-    meta = replace(describe(config, [BUG], [np.array(POINTS)], {}), calibration=((0.7, 0.4),))
+    meta = replace(make_meta(config, [BUG], [np.array(POINTS)], {}), calibration=((0.7, 0.4),))
     write_snapshot(folder / "best", meta, model.state_dict())
     return folder
 
@@ -52,7 +53,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def exported(weights: Path) -> Path:
     file = weights / "bug.onnx"
-    export(weights, file, "onnx", Settings())
+    export(weights, file, "onnx", InferenceSettings())
     return file
 
 
@@ -91,7 +92,7 @@ def test_onnx_file_finds_what_pytorch_finds_in_pictures_of_any_size(
 
 
 def test_picture_without_objects_gives_no_detection(weights: Path, tmp_path: Path, draw: Maker) -> None:
-    export(weights, tmp_path / "strict.onnx", "onnx", Settings(score=1.0))
+    export(weights, tmp_path / "strict.onnx", "onnx", InferenceSettings(score=1.0))
     detector = OnnxDetector.load(tmp_path / "strict.onnx", threads=1)
     assert [detector(rgb) for rgb in pictures(draw)] == [[]] * 5
 
@@ -106,7 +107,7 @@ def test_metadata_says_what_the_network_finds(exported: Path) -> None:
 
 
 def test_settings_are_part_of_the_file(weights: Path, tmp_path: Path, draw: Maker) -> None:
-    settings = Settings(score=0.1, detections=1, long_side_px=128)
+    settings = InferenceSettings(score=0.1, detections=1, long_side_px=128)
     export(weights, tmp_path / "x.onnx", "onnx", settings)
     ours, theirs = Detector.load(weights, settings=settings), OnnxDetector.load(tmp_path / "x.onnx")
     for rgb in pictures(draw):
@@ -117,7 +118,7 @@ def test_settings_are_part_of_the_file(weights: Path, tmp_path: Path, draw: Make
 
 
 def test_torchscript_file_finds_the_same(weights: Path, tmp_path: Path, draw: Maker) -> None:
-    export(weights, tmp_path / "bug.pt", "torchscript", Settings())
+    export(weights, tmp_path / "bug.pt", "torchscript", InferenceSettings())
     extra = {METADATA: ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -240,5 +241,5 @@ def test_export_from_the_command_line(weights: Path, coco_folder: Maker, tmp_pat
 
 def test_a_failed_export_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        export(tmp_path, tmp_path / "x.onnx", "onnx", Settings())
+        export(tmp_path, tmp_path / "x.onnx", "onnx", InferenceSettings())
     assert not (tmp_path / "x.onnx").exists()

@@ -19,7 +19,7 @@ from train.config import TrainConfig
 from train.data.samples import read_samples
 from train.detect.label_helper import Guess, _labels, _task, certainty, label_helper
 from train.model.build import build_model
-from train.model.snapshot import describe, write_snapshot
+from train.model.snapshot import make_meta, write_snapshot
 from train.runtime import Detection
 
 Maker = Callable[..., Path]
@@ -157,7 +157,7 @@ def test_label_helper_from_the_command_line(
     photo_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     model = build_model(tiny_config.model, 2, 2, vendor=False)
-    write_snapshot(tmp_path / "best", describe(tiny_config, [category], [None], {}), model.state_dict())
+    write_snapshot(tmp_path / "best", make_meta(tiny_config, [category], [None], {}), model.state_dict())
     photos = photo_folder(n=2) / "images"
     (photos / "broken.jpg").write_bytes(b"x")
     result = CliRunner().invoke(

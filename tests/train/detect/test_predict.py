@@ -19,11 +19,11 @@ from train.cli import main
 from train.config import TrainConfig
 from train.detect import predict
 from train.detect.inputs import film_size, find_inputs
-from train.detect.predict import Detector, Settings
+from train.detect.predict import Detector, InferenceSettings
 from train.detect.predict_files import distinct, overlay_names
 from train.model.build import build_model
-from train.model.snapshot import describe, write_snapshot
-from train.runtime import without_doubles
+from train.model.snapshot import make_meta, write_snapshot
+from train.runtime import drop_duplicates
 
 Maker = Callable[..., Any]
 
@@ -34,7 +34,7 @@ def weights(tmp_path: Path, tiny_config: TrainConfig) -> Path:
     category: Category = object_category("glue_tube")[0]
     model = build_model(tiny_config.model, 2, 2, vendor=False)
     write_snapshot(
-        tmp_path / "train" / "best", describe(tiny_config, [category], [None], {}), model.state_dict()
+        tmp_path / "train" / "best", make_meta(tiny_config, [category], [None], {}), model.state_dict()
     )
     return tmp_path / "train"
 
@@ -155,7 +155,7 @@ def test_settings_rule_what_is_found(weights: Path, draw: Maker) -> None:
     rgb = draw(0).rgb
 
     def found(**chosen: Any) -> int:
-        return len(Detector.load(weights, settings=Settings(**chosen))(rgb))
+        return len(Detector.load(weights, settings=InferenceSettings(**chosen))(rgb))
 
     assert found(score=0.0, detections=5) <= 5
     assert found(score=1.0) == 0
@@ -168,17 +168,21 @@ def test_settings_rule_what_is_found(weights: Path, draw: Maker) -> None:
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        Settings(**wrong)
+        InferenceSettings(**wrong)
 
 
 def test_the_example_in_the_docstring_runs(weights: Path, draw: Maker) -> None:
     class Untrained(Detector):
         @classmethod
         def load(cls, folder: Any, device: Any = "cpu", settings: Any = None) -> Any:
-            return Detector.load(weights, device, Settings(score=0.0, detections=settings.detections))
+            return Detector.load(
+                weights, device, InferenceSettings(score=0.0, detections=settings.detections)
+            )
 
-    text = (Detector.__doc__ or "").replace("from train.detect.predict import Detector, Settings", "pass")
-    scope = {"Detector": Untrained, "Settings": Settings, "rgb": draw(0).rgb}
+    text = (Detector.__doc__ or "").replace(
+        "from train.detect.predict import Detector, InferenceSettings", "pass"
+    )
+    scope = {"Detector": Untrained, "InferenceSettings": InferenceSettings, "rgb": draw(0).rgb}
     test = doctest.DocTestParser().get_doctest(text, scope, "Detector", predict.__file__, 0)
     assert len(test.examples) == 4
     assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
@@ -197,13 +201,13 @@ def test_weights_that_are_no_safetensors_are_refused(
 
 def test_a_detection_is_as_sure_as_its_box_and_its_keypoints_together(weights: Path, draw: Maker) -> None:
     rgb = draw(0).rgb
-    every = Detector.load(weights, settings=Settings(score=0.0)).found(rgb)
+    every = Detector.load(weights, settings=InferenceSettings(score=0.0)).found(rgb)
     assert every.keypoint_scores is not None
     shares = every.scores / every.keypoint_scores.mean(1)
     assert 0 < shares.min() <= shares.max() <= 1
     assert (np.diff(every.scores) <= 0).all()
     middle = float(np.median(every.scores))
-    some = Detector.load(weights, settings=Settings(score=middle)).found(rgb)
+    some = Detector.load(weights, settings=InferenceSettings(score=middle)).found(rgb)
     np.testing.assert_array_equal(some.scores, every.scores[every.scores >= middle])
 
 
@@ -223,9 +227,9 @@ LEFT, RIGHT = np.array([[5.0, 5.0], [5.0, 35.0]]), np.array([[95.0, 5.0], [95.0,
     ],
 )
 def test_what_has_no_keypoint_of_its_own_is_no_further_object(points: Array, name: str, kept: bool) -> None:
-    found = without_doubles([BOX] * 3, ["part", "part", name], [LEFT, RIGHT, points])
+    found = drop_duplicates([BOX] * 3, ["part", "part", name], [LEFT, RIGHT, points])
     assert found == ([0, 1, 2] if kept else [0, 1])
 
 
 def test_nothing_found_stays_nothing() -> None:
-    assert without_doubles([], [], []) == []
+    assert drop_duplicates([], [], []) == []

@@ -14,13 +14,13 @@ from synth.dataset.coco import Category
 from synth.errors import DataError, EnvironmentProblem
 from synth.types import Array, KeypointSchema
 from train.config import TrainConfig
-from train.detect.predict import Detector, Settings
+from train.detect.predict import Detector, InferenceSettings
 from train.model import snapshot as checkpoint
 from train.model.build import build_model
 from train.model.snapshot import (
-    describe,
     load_model,
     load_weights,
+    make_meta,
     read_meta,
     recover,
     warm_start,
@@ -34,7 +34,7 @@ TRAIN = Path(checkpoint.__file__).parents[1]
 def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Path:
     torch.manual_seed(0)
     model = build_model(tiny_config.model, 2, 2)
-    meta = describe(tiny_config, [category], [np.array([[0.1, 0, 0], [-0.1, 0, 0]])], {"a": "b"}, step=7)
+    meta = make_meta(tiny_config, [category], [np.array([[0.1, 0, 0], [-0.1, 0, 0]])], {"a": "b"}, step=7)
     write_snapshot(tmp_path / "run" / "best", meta, model.state_dict())
     return tmp_path / "run" / "best"
 
@@ -156,7 +156,7 @@ def test_calibration_is_part_of_the_snapshot_and_of_what_it_detects(
     rgb = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
 
     def scores_of_the_leftmost() -> Array:
-        found = Detector.load(snapshot, settings=Settings(score=0.0))(rgb)
+        found = Detector.load(snapshot, settings=InferenceSettings(score=0.0))(rgb)
         return min(found, key=lambda detection: tuple(detection.box_xyxy)).keypoint_scores
 
     plain = scores_of_the_leftmost()

@@ -19,7 +19,7 @@ from synth.dataset.coco import Category
 from synth.types import KeypointSchema
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
-from train.model.snapshot import Meta, describe
+from train.model.snapshot import Meta, make_meta
 from train.run import engine
 from train.run.batches import Batch, TrainData, training_batches
 from train.run.engine import run_to_end, train_step
@@ -33,7 +33,7 @@ BUG = Category(1, "bug", KeypointSchema(("nose", "tail"), ((0, 1),), (), (0.08, 
 def job(root: Path) -> tuple[Meta, TrainData]:
     config = TrainConfig.model_validate_json((root / "config.json").read_text())
     samples = read_samples(root / "train", BUG)
-    return describe(config, [BUG], [None], {}), TrainData(samples[4:], samples[4:8], samples[:4])
+    return make_meta(config, [BUG], [None], {}), TrainData(samples[4:], samples[4:8], samples[:4])
 
 
 def gradients(root: Path, processes: Processes, config: TrainConfig | None = None) -> dict[str, Tensor]:

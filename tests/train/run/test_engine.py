@@ -20,7 +20,7 @@ from synth.errors import ConfigError, DataError, UserError
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
 from train.detect.predict import Detector
-from train.model.snapshot import describe, read_meta
+from train.model.snapshot import make_meta, read_meta
 from train.run import batches, engine, prepare
 from train.run.batches import TrainData, without_traceback
 from train.run.engine import run_to_end, train
@@ -44,7 +44,7 @@ def data(coco_folder: Maker, category: Category) -> TrainData:
 def run(
     config: TrainConfig, data: TrainData, category: Category, out: Path, resume: bool = False
 ) -> engine.TrainResult:
-    return train(describe(config, [category], [None], {"x": "y"}), data, out, "cpu", resume)
+    return train(make_meta(config, [category], [None], {"x": "y"}), data, out, "cpu", resume)
 
 
 def state(out: Path) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_the_images(
         return logits.sum() * math.nan
 
     monkeypatch.setattr("train.model.detector.heatmap_loss", broken)
-    meta = describe(tiny_config, [category], [None], {str(tmp_path / "train"): ""})
+    meta = make_meta(tiny_config, [category], [None], {str(tmp_path / "train"): ""})
     with pytest.raises(
         UserError,
         match=r"step 0: loss nan, loss_keypoint nan.*\.jpg; `meshmark validate .*train` finds no fault",

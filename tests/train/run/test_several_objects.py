@@ -23,8 +23,8 @@ from train.config import AugmentConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
 from train.data.transforms import Augmenter, Objects
 from train.detect.export import export
-from train.detect.predict import Detector, Settings
-from train.model.snapshot import check_objects, describe, network_for, write_snapshot
+from train.detect.predict import Detector, InferenceSettings
+from train.model.snapshot import check_objects, make_meta, network_for, write_snapshot
 from train.run import sources as setup
 from train.run.batches import TrainData
 from train.run.engine import train
@@ -92,7 +92,7 @@ def untrained(tmp_path: Path, tiny_config: TrainConfig) -> Path:
     config = with_changes(
         tiny_config, {"model": {"weights": "none", "score_threshold": 0.001, "detections": 200}}, "x"
     )
-    meta = describe(config, BOTH, (None, np.zeros((3, 3))), {})
+    meta = make_meta(config, BOTH, (None, np.zeros((3, 3))), {})
     meta = replace(meta, calibration=((1.0, 0.5), (0.5, -1.0)))
     torch.manual_seed(2)
     write_snapshot(tmp_path / "run" / "best", meta, network_for(meta, vendor=False).state_dict())
@@ -114,7 +114,7 @@ def test_two_objects_are_learnt_by_one_network(
     rendered = read_samples(bugs, *BOTH) + read_samples(kites, *BOTH)
     unseen = read_samples(coco_folder("other bugs", 8, 2), *BOTH)
     unseen += read_samples(kite_folder("other kites", 8, 2), *BOTH)
-    meta = describe(config, BOTH, (None, None), {})
+    meta = make_meta(config, BOTH, (None, None), {})
     result = train(meta, TrainData(rendered, (), unseen[::4]), tmp_path / "run", "cpu")
     founds = detect_all(Detector.load(result.best), unseen)
     measured = evaluate([truth_of(sample) for sample in unseen], founds, BOTH)["by_object"]
@@ -222,7 +222,7 @@ def test_detections_carry_their_own_name_and_keypoints(untrained: Path, photo_of
     ours = Detector.load(untrained)
     found = ours(rgb)
     assert {d.name: d.keypoints.shape for d in found} == {"bug": (2, 2), "kite": (3, 2)}
-    export(untrained, untrained / "both.onnx", "onnx", Settings())
+    export(untrained, untrained / "both.onnx", "onnx", InferenceSettings())
     theirs = OnnxDetector.load(untrained / "both.onnx", threads=1)
     assert [o.keypoint_names for o in theirs.exported.objects] == [BUG.schema.names, KITE.schema.names]
     assert theirs.exported.objects[0].keypoints_m is None
@@ -292,11 +292,11 @@ def test_validation_images_come_from_every_set_and_every_object_must_be_shown(
     config = with_changes(tiny_config, {"data": {"holdout": 0.5, "max_validation_images": 4}}, "x")
     bugs, kites = coco_folder("bugs", n=20, seed=1), kite_folder("kites", 20, 1)
     points = (None, None)
-    data = setup.load_run(config, BOTH, points, setup.Sources((bugs, kites)), False)[1]
+    data = setup.load_run(config, BOTH, points, setup.TrainSources((bugs, kites)), False)[1]
     assert {sample.image_path.parents[1].name for sample in data.validation} == {"bugs", "kites"}
     assert len(data.validation) == 4
     with pytest.raises(ConfigError, match="--object kite: no training image shows one"):
-        setup.load_run(config, BOTH, points, setup.Sources((bugs,)), False)
+        setup.load_run(config, BOTH, points, setup.TrainSources((bugs,)), False)
 
 
 def test_several_objects_are_not_rendered_online(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from synth.errors import ConfigError
 from synth.types import KeypointSchema
 from train.config import TrainConfig
 from train.run import sweep as sweep_module
-from train.run.sweep import Cell, Sources, cells, markdown, photo_counts, sweep
+from train.run.sweep import Cell, SweepSources, cells, markdown, photo_counts, sweep
 from train.score import precision
 from train.score.precision import ap_draws
 from train.types import Found, Truth
@@ -22,8 +22,8 @@ ONE = np.ones(1, dtype=int)
 
 
 @pytest.fixture
-def sources(coco_folder: Maker, photo_folder: Maker) -> Sources:
-    return Sources(
+def sources(coco_folder: Maker, photo_folder: Maker) -> SweepSources:
+    return SweepSources(
         coco_folder("rendered", n=8, seed=1), photo_folder("photos", n=4), photo_folder("test", n=3, seed=9)
     )
 
@@ -49,7 +49,7 @@ def test_counts_are_numbers_or_all() -> None:
 
 
 def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_off(
-    sources: Sources,
+    sources: SweepSources,
     category: Category,
     tiny_config: TrainConfig,
     tmp_path: Path,
@@ -97,13 +97,13 @@ def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_of
 
 
 def test_photos_that_are_trained_on_are_not_scored_on(
-    sources: Sources, category: Category, tiny_config: TrainConfig, tmp_path: Path
+    sources: SweepSources, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="among those to be scored on"):
         sweep(
             tiny_config,
             category,
-            Sources(sources.synthetic, sources.test, sources.test),
+            SweepSources(sources.synthetic, sources.test, sources.test),
             "0",
             1,
             tmp_path / "x",
@@ -149,7 +149,7 @@ def test_table_puts_both_kinds_side_by_side() -> None:
     assert lines[3].endswith("| 0.700 | 0.700 | 1.23 % | 1.23 % |")
 
 
-def test_sweep_from_the_command_line(sources: Sources, tiny_config: TrainConfig, tmp_path: Path) -> None:
+def test_sweep_from_the_command_line(sources: SweepSources, tiny_config: TrainConfig, tmp_path: Path) -> None:
     from click.testing import CliRunner
 
     from train.cli import main

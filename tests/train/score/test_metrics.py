@@ -7,7 +7,7 @@ import pytest
 from synth.dataset.coco import Category
 from synth.types import KeypointSchema
 from train.score.intervals import as_json
-from train.score.matching import box_iou, keypoint_errors, match, object_axes, oks
+from train.score.matching import box_iou, keypoint_errors, match_detections, object_axes, oks
 from train.score.metrics import evaluate, pck
 from train.score.precision import average_precision
 from train.types import Found, Truth
@@ -55,11 +55,11 @@ def test_iou_of_boxes() -> None:
 def test_better_scored_detection_chooses_first_and_an_object_is_found_once() -> None:
     image = truth((BOX, ENDS))
     twice = found((BOX, 0.4, RIGHT), ([0, 0, 90, 40], 0.9, RIGHT))
-    assert match(image, twice) == [1]
+    assert match_detections(image, twice) == [1]
 
 
 def test_far_detection_finds_nothing() -> None:
-    assert match(truth((BOX, ENDS)), found(([300, 300, 400, 340], 0.9, RIGHT))) == [None]
+    assert match_detections(truth((BOX, ENDS)), found(([300, 300, 400, 340], 0.9, RIGHT))) == [None]
 
 
 def test_pck_counts_keypoints_of_objects_not_found_as_wrong() -> None:

@@ -12,7 +12,7 @@ from synth.dataset.coco import Category
 from train.config import TrainConfig
 from train.data.samples import read_samples
 from train.model.build import build_model
-from train.model.snapshot import describe, labels_hash, provenance, write_snapshot
+from train.model.snapshot import labels_hash, make_meta, provenance, write_snapshot
 from train.score.evaluate import evaluate_photos
 from train.score.intervals import interval
 from train.score.metrics import evaluate
@@ -55,7 +55,7 @@ def page(samples: tuple[Sample, ...], category: Category, tiny_config: TrainConf
     truths = [truth_of(s) for s in samples]
     result = {"object": "<b>bug</b>", "data": "photos & more", **evaluate(truths, founds, [category])}
     result["confidence_95"]["keypoint_ap"] = interval(ap_draws(truths, founds, [category.schema]))
-    meta = replace(describe(tiny_config, [category], [None], {}), score=0.987, step=7)
+    meta = replace(make_meta(tiny_config, [category], [None], {}), score=0.987, step=7)
     path = tmp_path / "out" / "report.html"
     used = [("weights", "<script>alert(1)</script>")]
     reliable = reliability(truths, founds)
@@ -113,7 +113,7 @@ def test_evaluation_writes_the_page_with_hashes_of_weights_and_data(
 ) -> None:
     photos = photo_folder(n=3)
     model = build_model(tiny_config.model.model_copy(update={"weights": "none"}), 2, 2)
-    meta = describe(tiny_config, [category], [None], {"rendered/": "f00d" * 16})
+    meta = make_meta(tiny_config, [category], [None], {"rendered/": "f00d" * 16})
     write_snapshot(tmp_path / "best", meta, model.state_dict())
     result = evaluate_photos(tmp_path / "best", photos, tmp_path / "eval", (), "cpu")
     text = (tmp_path / "eval" / "report.html").read_text()

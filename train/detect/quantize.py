@@ -1,0 +1,74 @@
+"""An exported ONNX file with convolutions in 8 bits: smaller, and faster on processors made for it."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from synth.errors import ConfigError
+from synth.system.files import write_bytes
+from synth.system.pictures import read_image
+from synth.system.progress import track
+from train.data.transforms import resize
+from train.detect.export import import_onnx
+from train.runtime import Rgb, fit_size
+from train.types import Sample
+
+QUANTIZED_OPS = ("Conv", "Gemm")
+LAST_LAYERS = ("box_predictor.", "keypoint_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
+
+
+def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: int) -> None:
+    """Writes `out`: the ONNX file `source` with convolutions in 8 bits; the layers that give scores, box
+    offsets and heatmaps keep 32.
+
+    samples: images from which the ranges of the 8-bit numbers are taken: rendered or training images, not
+    those that the result is measured on. long_side_px: of the network's input, as exported.
+    Raises ConfigError without samples, EnvironmentProblem if the `export` extra is not installed.
+    """
+    onnx = import_onnx()
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._rows: Iterator[Sample] = iter(track(samples, len(samples), "calibrating"))
+
+        def get_next(self) -> dict[str, Rgb] | None:
+            sample = next(self._rows, None)
+            if sample is None:
+                return None
+            size = fit_size(sample.width, sample.height, long_side_px)
+            return {"image": resize(read_image(sample.image_path), *size)}
+
+    if not samples:
+        raise ConfigError("no images to calibrate 8-bit ranges on")
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, file = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            file,
+            Images(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED_OPS),
+            nodes_to_exclude=_last_layers(onnx.load(prepared).graph),
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        write_bytes(out, file.read_bytes())
+
+
+def _last_layers(graph: Any) -> list[str]:
+    """Names of the nodes that compute with one of the LAST_LAYERS' weights."""
+    return [
+        node.name for node in graph.node if any(layer in name for name in node.input for layer in LAST_LAYERS)
+    ]
