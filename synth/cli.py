@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 console = Console(soft_wrap=True, markup=False)
 
 
-@click.command()
+def example(*lines: str) -> str:
+    """The end of a command's --help: what could be typed, long commands over several lines."""
+    typed = " \\\n    ".join(lines)
+    return f"Example:\n\n\b\n{typed}"
+
+
+@click.command(epilog=example("meshmark render --object my_part --n 10000 --out runs/my_part/synth"))
 @click.option("--object", "object_", default="chessboard", show_default=True, help="Name or folder.")
 @click.option("--n", default=5000, show_default=True, type=click.IntRange(1), help="Images in the set.")
 @click.option("--config", default="default", show_default=True, help="Name in configs/synth/ or YAML file.")
@@ -91,7 +97,7 @@ def environment_folder(choice: str) -> Path | None:
     return environment_maps() if choice == "default" else Path(choice)
 
 
-@click.command()
+@click.command(epilog=example("meshmark preview runs/my_part/synth --out preview.jpg"))
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Default: DATASET/preview.jpg.")
 @click.option("--count", default=24, show_default=True, type=click.IntRange(1))
@@ -107,7 +113,7 @@ def preview(dataset: Path, out: Path | None, count: int, object_: str | None) ->
     console.print(f"{target}")
 
 
-@click.command()
+@click.command(epilog=example("meshmark validate photos/ --object my_part"))
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--object", "object_", default=None, help="Compare names and number of keypoints with it.")
 def validate(dataset: Path, object_: str | None) -> None:
@@ -120,12 +126,12 @@ def validate(dataset: Path, object_: str | None) -> None:
     raise SystemExit(2 if report.has_errors else 0)
 
 
-@click.group()
+@click.group(epilog=example("meshmark asset check my_part"))
 def asset() -> None:
     """Check or start an object folder."""
 
 
-@asset.command("check")
+@asset.command("check", epilog=example("meshmark asset check my_part --out turntable.png"))
 @click.argument("path")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Turntable picture.")
 def asset_check(path: str, out: Path | None) -> None:
@@ -143,7 +149,7 @@ def asset_check(path: str, out: Path | None) -> None:
     raise SystemExit(2 if failed else 0)
 
 
-@asset.command("new")
+@asset.command("new", epilog=example("meshmark asset new assets/my_part --mesh my_part.glb"))
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--mesh", type=click.Path(path_type=Path), required=True)
 def asset_new(path: Path, mesh: Path) -> None:
@@ -155,7 +161,7 @@ def asset_new(path: Path, mesh: Path) -> None:
     console.print(f"{path / 'object.yaml'}: name your keypoints there, then `meshmark asset check {path}`")
 
 
-@click.command()
+@click.command(epilog=example("meshmark fetch chessboards"))
 @click.argument("what", type=click.Choice(["chessboards", "backgrounds", "environments"]))
 def fetch(what: str) -> None:
     """Fetch the real chessboard photos or a default pool; prints the folder."""
@@ -170,7 +176,7 @@ def fetch(what: str) -> None:
     console.print(str(take[what]()))
 
 
-@click.command()
+@click.command(epilog=example("meshmark convert runs/my_part/synth yolo/ --to yolo-pose"))
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Choice(["coco", "yolo-pose", "shapes", "bop"]), required=True)

@@ -1,12 +1,14 @@
 """What a user sees: one clear line and exit code 2 for wrong input, nothing half-written."""
 
+import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from click import Command, Context, Group
 from click.testing import CliRunner, Result
 
 from train.cli import main
@@ -191,3 +193,22 @@ def test_training_on_an_empty_folder_is_refused(part: Path, tmp_path: Path) -> N
 def test_a_file_where_a_folder_is_needed_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(run("preview", str(tmp_path / "file")), "file")
+
+
+def commands(command: Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words behind `meshmark` that name each command and group."""
+    yield words
+    if isinstance(command, Group):
+        for name, inner in sorted(command.commands.items()):
+            yield from commands(inner, (*words, name))
+
+
+@pytest.mark.parametrize("words", [*commands(main)], ids=lambda words: " ".join(("meshmark", *words)))
+def test_help_of_every_command_shows_an_example_that_it_takes(words: tuple[str, ...]) -> None:
+    lines = [line.strip(" \\") for line in run(*words, "--help").output.splitlines()]
+    typed = shlex.split(" ".join(lines[lines.index("Example:") + 2 :]))
+    assert typed[: 1 + len(words)] == ["meshmark", *words]
+    command, context, left = main, Context(main), typed[1:]
+    while isinstance(command, Group):
+        command, left = command.commands[left[0]], left[1:]
+    command.make_context("example", left, context)  # raises for words and options it does not take

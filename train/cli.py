@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from synth.cli import synth_commands
+from synth.cli import example, synth_commands
 from synth.errors import UserError
 from train.cli_training import training_commands
 from train.cli_use import use_commands
@@ -44,7 +44,11 @@ class Echo(logging.Handler):
         click.echo(record.getMessage(), err=True)
 
 
-@click.group(cls=Meshmark, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Meshmark,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("meshmark demo --out runs/demo"),
+)
 def main() -> None:
     """From a mesh with named keypoints to a keypoint detector that works on real photos."""
     log = logging.getLogger("train")
@@ -53,7 +57,7 @@ def main() -> None:
         log.addHandler(Echo())
 
 
-@main.command("doctor")
+@main.command("doctor", epilog=example("meshmark doctor"))
 def doctor_command() -> None:
     """Say what works on this machine and what is missing; exit code 2 when something is."""
     from rich.console import Console
@@ -65,7 +69,7 @@ def doctor_command() -> None:
     raise SystemExit(0 if sound else USER_ERROR)
 
 
-@main.command("demo")
+@main.command("demo", epilog=example("meshmark demo --out runs/demo"))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=0, help="Render processes; 0 = one per core.")
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from synth.cli import example
 from synth.errors import ConfigError
 from train.device import chosen_device, tune_cpu
 
@@ -13,7 +14,13 @@ ONLINE = "online"
 existing = click.Path(path_type=Path)
 
 
-@click.command("train")
+@click.command(
+    "train",
+    epilog=example(
+        "meshmark train --object my_part --synth runs/my_part/synth",
+        "--real photos/ --out runs/my_part/train",
+    ),
+)
 @click.option(
     "--object",
     "objects",
@@ -131,7 +138,13 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
     return values
 
 
-@click.command("eval")
+@click.command(
+    "eval",
+    epilog=example(
+        "meshmark eval runs/my_part/train --real test-photos/",
+        "--out runs/my_part/eval",
+    ),
+)
 @click.argument("weights", type=existing)
 @click.option("--real", type=existing, required=True, help="Labelled photos: COCO file or a folder.")
 @click.option(
@@ -153,7 +166,7 @@ def eval_command(weights: Path, real: Path, objects: tuple[str, ...], out: Path,
     click.echo(f"results: {out / 'report.html'}, {out / 'eval.json'}, {out / 'predictions.jpg'}")
 
 
-@click.command("compare")
+@click.command("compare", epilog=example("meshmark compare runs/my_part/eval runs/other/eval"))
 @click.argument("a", type=existing)
 @click.argument("b", type=existing)
 @click.option("--out", type=existing, help="JSON file for the comparison.")
@@ -172,7 +185,13 @@ def compare_command(a: Path, b: Path, out: Path | None) -> None:
         write_text(out, json.dumps(result, indent=1))
 
 
-@click.command("sweep")
+@click.command(
+    "sweep",
+    epilog=example(
+        "meshmark sweep --object my_part --synth runs/my_part/synth",
+        "--real photos/ --test test-photos/ --out runs/my_part/sweep",
+    ),
+)
 @click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
 @click.option("--synth", type=existing, required=True, help="Rendered data set.")
 @click.option("--real", type=existing, required=True, help="Labelled photos to train on.")

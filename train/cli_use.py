@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 
+from synth.cli import example
 from synth.errors import ConfigError
 from train.device import chosen_device, tune_cpu
 
@@ -27,7 +28,13 @@ class Within(click.FloatRange):
 SHARE = Within(0, 1)
 
 
-@click.command("predict")
+@click.command(
+    "predict",
+    epilog=example(
+        "meshmark predict runs/my_part/train photos/ clip.mp4",
+        "--out runs/my_part/predict",
+    ),
+)
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=existing, required=True, help="Folder for predictions and overlays.")
@@ -66,7 +73,13 @@ def predict_command(
     exit_if_failed(summary.failed)
 
 
-@click.command("label-helper")
+@click.command(
+    "label-helper",
+    epilog=example(
+        "meshmark label-helper runs/my_part/train photos/",
+        "--out runs/my_part/to-label",
+    ),
+)
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=existing, required=True, help="New folder for photos and labels.")
@@ -91,7 +104,7 @@ def label_helper_command(
     exit_if_failed(summary.failed)
 
 
-@click.command("export")
+@click.command("export", epilog=example("meshmark export runs/my_part/train --out my_part.onnx --score 0.5"))
 @click.argument("weights", type=existing)
 @click.option("--format", "file_format", type=click.Choice(["onnx", "torchscript"]), default="onnx")
 @click.option("--out", type=existing, required=True, help="File to write.")
@@ -114,25 +127,21 @@ def export_command(
 ) -> None:
     """One file that finds objects without this project: ONNX (read by train/runtime.py) or TorchScript."""
     tune_cpu()
-    from train.data.samples import read_samples
-    from train.detect.export import export
-    from train.detect.predict import InferenceSettings, snapshot_folder
-    from train.detect.quantize import quantize
-    from train.model.snapshot import read_meta
+    from train.detect.predict import InferenceSettings
+    from train.detect.quantize import export_files
 
-    if int8 is not None and file_format != "onnx":
-        raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
-    meta = read_meta(snapshot_folder(weights))
-    samples = read_samples(int8, *meta.categories)[:int8_images] if int8 is not None else ()
-    export(weights, out, file_format, InferenceSettings(score, nms, detections, size))
-    click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
-    if int8 is not None:
-        small = out.with_suffix(".int8.onnx")
-        quantize(out, small, samples, size or meta.config.model.long_side_px)
-        click.echo(f"{small}: {small.stat().st_size / 1e6:.1f} MB")
+    settings = InferenceSettings(score, nms, detections, size)
+    for file in export_files(weights, out, file_format, settings, int8, int8_images):
+        click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
-@click.command("pose")
+@click.command(
+    "pose",
+    epilog=example(
+        "meshmark pose runs/my_part/train photos/ --object my_part",
+        "--camera camera.yaml --out runs/my_part/pose",
+    ),
+)
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
@@ -166,7 +175,13 @@ def pose_command(
     exit_if_failed(failed)
 
 
-@click.command("eval-pose")
+@click.command(
+    "eval-pose",
+    epilog=example(
+        "meshmark eval-pose runs/my_part/train --synth runs/my_part/synth",
+        "--object my_part --out runs/my_part/pose",
+    ),
+)
 @click.argument("weights", type=existing)
 @click.option("--synth", type=existing, required=True, help="Folder that `meshmark render` made.")
 @click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")

@@ -9,13 +9,42 @@ from synth.errors import ConfigError
 from synth.system.files import write_bytes
 from synth.system.pictures import read_image
 from synth.system.progress import track
+from train.data.samples import read_samples
 from train.data.transforms import resize
-from train.detect.export import import_onnx
+from train.detect.export import ExportFormat, export, import_onnx
+from train.detect.predict import InferenceSettings, snapshot_folder
+from train.model.snapshot import read_meta
 from train.runtime import Rgb, fit_size
 from train.types import Sample
 
 QUANTIZED_OPS = ("Conv", "Gemm")
 LAST_LAYERS = ("box_predictor.", "keypoint_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
+
+
+def export_files(
+    weights: Path,
+    out: Path,
+    file_format: ExportFormat,
+    settings: InferenceSettings,
+    int8: Path | None = None,
+    int8_images: int = 100,
+) -> list[Path]:
+    """Exports the weights to `out`, and with `int8` to NAME.int8.onnx beside it; returns the files written.
+
+    int8: a labelled data set of the weights' objects, whose first images give the ranges of 8-bit numbers.
+    Raises UserError as export and quantize do, ConfigError for 8 bits in another format than ONNX.
+    """
+    if int8 is None:
+        export(weights, out, file_format, settings)
+        return [out]
+    if file_format != "onnx":
+        raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
+    meta = read_meta(snapshot_folder(weights))
+    samples = read_samples(int8, *meta.categories)[:int8_images]
+    export(weights, out, file_format, settings)
+    small = out.with_suffix(".int8.onnx")
+    quantize(out, small, samples, settings.long_side_px or meta.config.model.long_side_px)
+    return [out, small]
 
 
 def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: int) -> None:
