@@ -39,7 +39,7 @@ WEAKEST = 0.05
 
 @dataclass(frozen=True)
 class Guess:
-    """A photo, and what to start its labels from. certainty: see `certainty`."""
+    """A photo of width x height px, and the objects to start its labels from. certainty: see `certainty`."""
 
     photo: Path
     width: int
@@ -50,7 +50,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """photos, objects: how many. failed: file -> why it was left out."""
+    """How many photos were looked at and objects found. failed: file -> why it was left out."""
 
     photos: int
     objects: int
@@ -100,11 +100,11 @@ def label_helper(
 
 
 def certainty(found: Sequence[Detection], score: float) -> float:
-    """How sure the detector is of a photo, in [0, 1]; little where a correction teaches it much.
+    """How sure the detector is of a photo, in [0, 1]; low where a correction teaches it much.
 
-    The least, over everything it may have seen, of how decided it is: an object at least as sure as `score`
-    counts its score, a weaker one 1 - its score (it may be an object missed). A photo without any object
-    counts 1 - the strongest of the weak, times one half: it may hold what was overlooked.
+    It is as sure of the photo as of the detection that it is least sure of: of one that becomes a label, with
+    a score of at least `score`, by that score; of a weaker one, which may be an object missed, by 1 - its
+    score. Half as sure if no detection becomes a label, for the photo may hold an object overlooked.
     """
     sure = [d.score for d in found if d.score >= score]
     weak = [1 - d.score for d in found if d.score < score]

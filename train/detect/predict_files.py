@@ -34,8 +34,10 @@ Rgb = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PredictionSummary:
-    """pictures: how many were looked at. objects: found in them. failed: file -> why it was left out, or
-    a film's end was."""
+    """How many pictures were looked at, and objects found in them.
+
+    failed: file -> why it was left out; for a film, why its end was.
+    """
 
     pictures: int
     objects: int
@@ -87,7 +89,7 @@ def overlay_names(photos: Sequence[Path]) -> dict[Path, str]:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The names; a number is put behind those that came before."""
+    """The names; one that came before gets a number: a, a_2, a_3."""
     taken: dict[str, None] = {}
     for name in names:
         chosen, count = name, 1

@@ -64,8 +64,12 @@ def load_imagenet(backbone: PyramidBackbone, config: ModelConfig) -> None:
 
 
 def freeze(body: nn.Module, config: ModelConfig) -> None:
-    """Freezes all but the last trainable_stages of the backbone; frozen stages keep frozen norms too."""
-    stages = BACKBONES[config.backbone].stages
+    """Freezes all but the last trainable_stages of the backbone; frozen stages keep frozen norms too.
+
+    Stages behind the coarsest of the config's strides do not count: timm leaves them out.
+    """
+    there = dict(body.named_modules())
+    stages = [names for names in BACKBONES[config.backbone].stages if names[0] in there]
     for index, names in enumerate(stages):
         trains = index >= len(stages) - config.trainable_stages
         for name in names:

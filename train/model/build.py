@@ -29,9 +29,10 @@ COCO_KEYPOINTS = 17
 def build_model(
     config: ModelConfig, num_classes: int, num_keypoints: int, vendor: bool = True
 ) -> KeypointDetector:
-    """num_classes: background included. num_keypoints: K.
+    """A detector at its start, in training mode on the CPU.
 
-    vendor=False leaves out the vendor's weights, for a network about to be loaded from a snapshot.
+    num_classes: background included. num_keypoints: K. vendor: the network starts from the weights that the
+    config names; False leaves them out, for a network about to be loaded from a snapshot.
     Raises EnvironmentProblem if the weights cannot be had.
     """
     weights = config.weights if vendor else "none"
@@ -56,14 +57,22 @@ def build_model(
 
 
 def _in_single_precision(_: nn.Module, __: Any, levels: tuple[list[Tensor], ...]) -> tuple[list[Tensor], ...]:
-    """torchvision rounds proposals, and then the true boxes, to the type of what the proposing head says: in
-    bfloat16 to 4 px and more."""
+    """A hook that makes the proposing head answer in float32.
+
+    torchvision gives proposals, and then the true boxes too, the type of that head's answer; in bfloat16,
+    with mixed precision, a coordinate of 1000 px is rounded to a multiple of 4 px.
+    """
     return tuple([level.float() for level in kind] for kind in levels)
 
 
 def _pool(strides: Sequence[int], output_size: int, canonical_px: int = 224) -> MultiScaleRoIAlign:
-    """Cuts regions from the maps of those strides. torchvision would guess these from the first picture,
-    wrongly from a flat one, and keep them."""
+    """Cuts regions from the maps of those strides: a box with sides of canonical_px from the map of stride
+    16, one of twice that from the map of stride 32, and so on, as far as there are maps (Lin and others,
+    2017).
+
+    The maps' scales are set here: torchvision would guess them from the first picture, wrongly from a very
+    flat one, and keep them.
+    """
     pool = MultiScaleRoIAlign([str(s) for s in strides], output_size, 2, canonical_scale=canonical_px)
     pool.scales = [1 / stride for stride in strides]
     finest, coarsest = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
@@ -105,7 +114,8 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
 
 
 def replace_predictors(model: KeypointDetector, num_classes: int, num_keypoints: int) -> None:
-    """Fresh box and keypoint predictors; every tensor of the old ones is logged as skipped."""
+    """Gives the network fresh box and keypoint predictors; every tensor of the old ones is logged as
+    skipped."""
     heads = model.roi_heads
     for name in ("box_predictor", "keypoint_predictor"):
         for key, tensor in getattr(heads, name).state_dict().items():
@@ -117,7 +127,11 @@ def replace_predictors(model: KeypointDetector, num_classes: int, num_keypoints:
 
 
 def load_coco(model: KeypointDetector, state: State) -> None:
-    """Loads torchvision's keypointrcnn_resnet50_fpn tensors; ours carry the same names but norm counters."""
+    """Loads the tensors of torchvision's keypointrcnn_resnet50_fpn, whose names are ours.
+
+    Raises ValueError if the network has others; the norms' counters of batches, which only ours has, may
+    lack.
+    """
     missing, unexpected = model.load_state_dict(state, strict=False)
     for key in unexpected:
         log.info("skipped %s of the vendor's weights", key)
@@ -129,7 +143,11 @@ def load_coco(model: KeypointDetector, state: State) -> None:
 def parameter_groups(
     model: nn.Module, backbone_lr: float, head_lr: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Trained parameters for AdamW: backbone and heads with their own rate; no decay on vectors."""
+    """The parameters that train, in groups for AdamW.
+
+    The backbone and the heads have learning rates of their own; biases and norms, which are vectors, have no
+    weight decay.
+    """
     groups = []
     for lr, inside in ((backbone_lr, True), (head_lr, False)):
         for decay, matrices in ((weight_decay, True), (0.0, False)):

@@ -80,7 +80,8 @@ def evaluate_photos(
 
 
 def image_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Array:
-    """(images,): mean error as a share of the box's longer side, a keypoint not found counting 1."""
+    """(images,) mean error of each image's labelled keypoints, as a share of their box's longer side; errors
+    count 1 at most, and so do keypoints that were not found."""
     errors = keypoint_errors(truths, founds)
     share = np.minimum(errors.error_px / errors.side_px, NOT_FOUND_SHARE)
     total = np.bincount(errors.image, weights=share, minlength=len(truths))

@@ -20,7 +20,10 @@ Precision = tuple[float | None, float | None]
 def mean_precision(
     truths: Sequence[Truth], founds: Sequence[Found], schemas: Sequence[KeypointSchema], kind: str
 ) -> Precision:
-    """(AP, AP50), the mean over categories, each with its own keypoints and sigmas."""
+    """(AP, AP50) as COCO defines them, the mean over categories, each with its own keypoints and sigmas.
+
+    kind: `bbox` (by the boxes' IoU) or `keypoints` (by OKS). None where no object is labelled.
+    """
     return _mean(
         average_precision(truths, founds, schema.oks_sigmas, kind, label)
         for label, schema in enumerate(schemas, start=1)
@@ -115,7 +118,8 @@ def _xywh(box: Array) -> list[float]:
 
 
 def ap_draws(truths: Sequence[Truth], founds: Sequence[Found], schemas: Sequence[KeypointSchema]) -> Array:
-    """Keypoint AP of as many images, drawn with repetition: the same ones for every detector."""
+    """(AP_ROUNDS,) keypoint APs for a bootstrap interval: each of as many images as there are, drawn with
+    repetition. Every detector is measured on the same draws, so that differences can be taken."""
     rng = np.random.default_rng(0)
     matched = [
         _matched(truths, founds, schema.oks_sigmas, "keypoints", label)

@@ -88,6 +88,14 @@ def test_the_stages_named_are_all_of_a_backbone(tiny_config: TrainConfig, backbo
     assert not any(parameter.requires_grad for parameter in body.parameters())
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_pyramid_without_its_coarsest_level_is_built(tiny_config: TrainConfig, backbone: str) -> None:
+    levels = {"strides": (4, 8, 16), "proposal_strides": (8, 16), "anchor_sizes": ((8,), (16,), (32,))}
+    model = build_model(light(tiny_config, backbone=backbone, trainable_stages=1, **levels), 2, 2)
+    assert list(model.backbone(torch.rand(1, 3, 64, 64))) == ["4", "8", "16", "pool"]
+    assert any(parameter.requires_grad for parameter in model.backbone.body.parameters())
+
+
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet50"])
 def test_a_flat_picture_changes_nothing_for_those_after_it(tiny_config: TrainConfig, backbone: str) -> None:
     torch.manual_seed(0)
