@@ -17,7 +17,7 @@ from synth.dataset.log import ANNOTATIONS
 from synth.generate.images import Images
 from synth.generate.job import RenderJob
 from synth.generate.run import generate
-from synth.types import Labels
+from synth.types import Labels, Rgb
 from train.types import Sample
 from train.data.samples import read_samples
 
@@ -31,7 +31,7 @@ class OnlineImages:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_images": None}
 
-    def view(self, index: int) -> tuple[NDArray[np.uint8], Sample]:
+    def view(self, index: int) -> tuple[Rgb, Sample]:
         """(H, W, 3) RGB, as it would be read back from a data set of this job, and its labels."""
         if self._images is None:
             self._images = Images(self._job)

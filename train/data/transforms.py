@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from synth.dataset.coco import Category
-from synth.types import NOT_LABELLED, Array, KeypointSchema
+from synth.types import NOT_LABELLED, Array, KeypointSchema, Rgb
 from train.config import AugmentConfig, DataConfig
 from train.types import Sample
 from synth.system.pictures import read_image
@@ -26,7 +26,6 @@ import albumentations as A  # noqa: N812
 import cv2
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-Rgb = NDArray[np.uint8]
 ELLIPSE_POINTS = 32
 MIN_BOX_PX = 2.0
 

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from synth.dataset.coco import Category
 from synth.inspect.drawing import draw_objects
-from synth.types import Array
+from synth.types import Array, Rgb
 
 
 def draw_categories(
-    rgb: NDArray[np.uint8],
+    rgb: Rgb,
     categories: Sequence[Category],
     labels: NDArray[np.int64],
     boxes: Array,
     keypoints: Array,
     **style: Any,
-) -> NDArray[np.uint8]:
+) -> Rgb:
     """A copy of `rgb` with each object drawn by its category's schema; style: as draw_objects takes it.
 
     labels: (N,) counted from 1. boxes: (N, 4) xyxy. keypoints: (N, K, 3), padded to the most of a category.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from synth.errors import DataError
 from synth.system.pictures import SUFFIXES
+from synth.types import Rgb
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 FALLBACK_RATE = 25.0
@@ -60,7 +60,7 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Path], list[Film]]:
     return photos, films
 
 
-def read_frames(film: Film) -> Iterator[NDArray[np.uint8]]:
+def read_frames(film: Film) -> Iterator[Rgb]:
     """(H, W, 3) RGB pictures of a film, in order."""
     capture = cv2.VideoCapture(film.source)
     try:

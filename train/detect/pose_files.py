@@ -20,7 +20,7 @@ from synth.objects.load import load_object
 from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
-from synth.types import Camera
+from synth.types import Camera, Rgb
 from train.detect.pose import NoPose, Pose, axes_in_picture, rigid_keypoints, solve_pose
 from train.detect.predict import Detector
 from train.detect.predict_files import OVERLAYS, overlay, overlay_names
@@ -105,7 +105,7 @@ def pose_to_json(solved: Pose | NoPose) -> dict[str, Any]:
     }
 
 
-def draw_axes(rgb: NDArray[np.uint8], axes: NDArray[np.float64]) -> NDArray[np.uint8]:
+def draw_axes(rgb: Rgb, axes: NDArray[np.float64]) -> Rgb:
     """A copy of `rgb` with x red, y green and z blue. axes: (4, 2) px of the origin and the ends."""
     canvas = np.ascontiguousarray(rgb).copy()
     thickness = max(2, round(max(canvas.shape[:2]) / 320))

@@ -7,11 +7,10 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from synth.dataset.coco import Category
 from synth.errors import ConfigError
-from synth.types import Array
+from synth.types import Array, Rgb
 from train.data.transforms import resize
 from train.model.detector import KeypointDetector
 from train.model.snapshot import label_of, load_model
@@ -82,7 +81,7 @@ class Detector:
         side = chosen.long_side_px or meta.config.model.long_side_px
         return cls(model.to(device), meta.categories, side, device)
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> list[Detection]:
+    def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
         found = self.found(rgb)
         assert found.keypoint_scores is not None
@@ -111,7 +110,7 @@ class Detector:
         model.heatmaps.calibrated."""
         return self._model.calibration.cpu().numpy().astype(np.float64)[self._labels - 1]
 
-    def found(self, rgb: NDArray[np.uint8]) -> Found:
+    def found(self, rgb: Rgb) -> Found:
         """The same detections as arrays, for metrics. rgb: (H, W, 3) uint8 of any size."""
         height, width = rgb.shape[:2]
         fitted = fit_size(width, height, self._long_side_px)

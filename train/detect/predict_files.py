@@ -13,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from synth.dataset.coco import Category, ImageLabels, category_to_json, image_to_json
 from synth.errors import DataError
@@ -21,7 +20,7 @@ from synth.inspect.drawing import draw_objects, write_image
 from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
-from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Rgb
 from train.detect.inputs import Film, film_size, read_frames
 from train.detect.predict import Detector
 from train.runtime import Detection
@@ -29,7 +28,6 @@ from train.runtime import Detection
 PREDICTIONS, IMAGES, RESULTS, OVERLAYS = "predictions.jsonl", "images.json", "results.json", "overlays"
 WHOLE = 0.98
 """Share of a film's frames below which it is broken off: files are a frame or two off about their number."""
-Rgb = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from synth.inspect.drawing import contact_sheet, write_image
 from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
-from synth.types import VISIBLE, Array
+from synth.types import Array, Rgb
 from train.data.samples import read_samples
-from train.detect.drawing import draw_categories
 from train.detect.predict import Detector, snapshot_folder
 from train.model.snapshot import labels_hash, provenance, read_meta
+from train.score.answers import draw_answers
 from train.score.intervals import as_json, interval
 from train.score.matching import keypoint_errors
 from train.score.metrics import evaluate
@@ -31,8 +31,6 @@ from train.types import Found, Sample, Truth, truth_of
 
 SHEET_IMAGES = 20
 SHEET_TILE_PX = 400
-TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
-SHOWN_SCORE = 0.5
 NOT_FOUND_SHARE = 1.0
 
 
@@ -120,20 +118,12 @@ def write_sheets(
         write_image(out / name, contact_sheet(pictures, tile_px=SHEET_TILE_PX, captions=captions))
 
 
-def _drawn(sample: Sample, found: Found, categories: Sequence[Category]) -> Any:
-    """Shrunk to twice a tile, so that lines stay visible. White: labels; magenta: detections."""
+def _drawn(sample: Sample, found: Found, categories: Sequence[Category]) -> Rgb:
+    """The photo with labels and detections, shrunk to twice a tile, so that lines stay visible."""
     rgb = read_image(sample.image_path)
     step = max(1, max(rgb.shape[:2]) // (2 * SHEET_TILE_PX))
     rgb = rgb[: rgb.shape[0] // step * step : step, : rgb.shape[1] // step * step : step]
-    scale = np.array([1 / step, 1 / step, 1.0])
-    rgb = draw_categories(
-        rgb, categories, sample.labels, sample.boxes / step, sample.keypoints * scale, color=TRUE_COLOR
-    )
-    shown = found.scores >= SHOWN_SCORE
-    points = found.keypoints[shown]
-    points = np.concatenate((points, np.full((*points.shape[:2], 1), float(VISIBLE))), axis=2)
-    boxes = found.boxes[shown] / step
-    return draw_categories(rgb, categories, found.labels[shown], boxes, points * scale, color=FOUND_COLOR)
+    return draw_answers(rgb, sample, found, categories, np.zeros(2), 1 / step)
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:

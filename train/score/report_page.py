@@ -14,14 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from synth.dataset.coco import Category
 from synth.system.files import write_text
 from synth.system.pictures import read_image
-from synth.types import NOT_LABELLED, VISIBLE, Array
-from train.detect.drawing import draw_categories
+from synth.types import NOT_LABELLED, VISIBLE, Array, Rgb
 from train.model.snapshot import Meta
+from train.score.answers import draw_answers
 from train.score.matching import Errors, keypoint_errors, match_detections
 from train.score.metrics import pck
 from train.score.reliability import Reliability
@@ -32,7 +31,6 @@ CASE_PX = 320
 CASE_MARGIN = 0.25
 CURVE_TO = 0.2
 SIZE_EDGES_PX = (0.0, 96.0, 192.0, 384.0, float("inf"))
-TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
 INK, ACCENT = "#5b6875", "#1f6feb"
 
 
@@ -288,22 +286,10 @@ def _cut_out(sample: Sample, box: Array, found: Found, categories: Sequence[Cate
     # warpAffine counts pixels from their centres
     matrix[:, 2] += 0.5 * (scale - 1)
     flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small: NDArray[np.uint8] = cv2.warpAffine(
+    small: Rgb = cv2.warpAffine(
         rgb, matrix, (CASE_PX, CASE_PX), flags=flags, borderValue=(245, 247, 249)
     ).astype(np.uint8)
-    shift = middle - reach
-    shown = found.scores >= 0.5
-    points = np.concatenate(
-        (found.keypoints, np.full((*found.keypoints.shape[:2], 1), float(VISIBLE))), axis=2
-    )
-    for labels, boxes, keypoints, color in (
-        (sample.labels, sample.boxes, sample.keypoints, TRUE_COLOR),
-        (found.labels[shown], found.boxes[shown], points[shown], FOUND_COLOR),
-    ):
-        placed = keypoints.copy()
-        placed[..., :2] = (placed[..., :2] - shift) * scale
-        boxes = (boxes - np.tile(shift, 2)) * scale
-        small = draw_categories(small, categories, labels, boxes, placed, color=color)
+    small = draw_answers(small, sample, found, categories, middle - reach, scale)
     done, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     assert done
     return base64.b64encode(data.tobytes()).decode()

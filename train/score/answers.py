@@ -1,0 +1,36 @@
+"""Labels and detections side by side on a picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from synth.dataset.coco import Category
+from synth.types import VISIBLE, Array, Rgb
+from train.detect.drawing import draw_categories
+from train.types import Found, Sample
+
+TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
+SHOWN_SCORE = 0.5
+"""Least score of a detection that is drawn."""
+
+
+def draw_answers(
+    rgb: Rgb, sample: Sample, found: Found, categories: Sequence[Category], shift: Array, scale: float
+) -> Rgb:
+    """A copy of `rgb` with the sample's labels in white and what was found in magenta.
+
+    rgb: a part of the sample's photo, whose place (x, y) px is that of (x, y) / scale + shift in the photo.
+    shift: (2,) px. categories: in the order of the labels.
+    """
+    shown = found.scores >= SHOWN_SCORE
+    v = np.full((*found.keypoints.shape[:2], 1), float(VISIBLE))
+    points = np.concatenate((found.keypoints, v), axis=2)
+    for labels, boxes, keypoints, color in (
+        (sample.labels, sample.boxes, sample.keypoints, TRUE_COLOR),
+        (found.labels[shown], found.boxes[shown], points[shown], FOUND_COLOR),
+    ):
+        placed = keypoints.copy()
+        placed[..., :2] = (placed[..., :2] - shift) * scale
+        boxes_there = (boxes - np.tile(shift, 2)) * scale
+        rgb = draw_categories(rgb, categories, labels, boxes_there, placed, color=color)
+    return rgb
