@@ -25,7 +25,7 @@ from train.run.state import Run, RunState
 
 log = logging.getLogger(__name__)
 MAY_CHANGE = (("model", "weights_file"), ("data", "workers"), ("data", "max_validation_images"))
-"""InferenceSettings that may be others when a run goes on; so may the whole schedule."""
+"""Settings that may be others when a run goes on; so may the whole schedule."""
 
 
 def continues(out: Path, resume: bool) -> bool:
