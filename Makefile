@@ -70,4 +70,4 @@ doctor: ## Say what works on this machine and what is missing
 	@$(meshmark) doctor
 
 clean: ## Remove caches and build leftovers; keeps .venv, runs/ and downloaded data
-	rm -rf .mypy_cache .ruff_cache .pytest_cache *.egg-info && find synth train tests assets -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info && find synth train tests assets -name __pycache__ -prune -exec rm -rf {} +

@@ -45,6 +45,7 @@ class Echo(logging.Handler):
 
 
 @click.group(cls=Meshmark, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="meshmark", message="%(prog)s %(version)s")
 def main() -> None:
     """From a mesh with named keypoints to a keypoint detector that works on real photos."""
     log = logging.getLogger("train")
