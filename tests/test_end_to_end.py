@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from synth.fetch.chessboards import chessboard_photos
 from train.cli import main
 
+pytestmark = [pytest.mark.slow, pytest.mark.gl]
+
 PHOTOS = 5
 
 

@@ -18,6 +18,7 @@ def printed(checks: list[Check], terminal: bool) -> tuple[bool, str]:
     return sound, out.getvalue()
 
 
+@pytest.mark.gl
 def test_the_renderer_is_named() -> None:
     found = check_opengl(dict(os.environ))
     assert found.level == "ok"

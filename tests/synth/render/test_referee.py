@@ -20,6 +20,8 @@ from synth.objects.library import Library
 from synth.objects.load import ASSETS, load_object
 from synth.render.backends import open_renderer
 
+pytestmark = [pytest.mark.slow, pytest.mark.gl]
+
 IMAGES = 50
 FINDER = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
 

@@ -51,6 +51,7 @@ def state(out: Path) -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.slow
 def test_loader_workers_start_with_what_they_need_imported() -> None:
     with engine.loader_processes().Pool(1) as pool:
         assert pool.apply(eval, (f"{engine.__name__!r} in __import__('sys').modules",))
@@ -77,6 +78,7 @@ def test_run_is_over_by_steps_or_by_time_whichever_comes_first() -> None:
     assert run_progress(schedule, 100, 0) == run_progress(schedule, 0, 500) == 1
 
 
+@pytest.mark.slow
 def test_training_learns_to_find_keypoints(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ def test_training_learns_to_find_keypoints(
     assert result.score == epoch["keypoint AP"] > 0.3
 
 
+@pytest.mark.slow
 def test_run_leaves_snapshots_curves_and_events(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -114,6 +117,7 @@ def test_run_leaves_snapshots_curves_and_events(
     assert raw["versions"]["torch"] == torch.__version__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_resumed_run_equals_one_that_never_stopped(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path, ema: float
@@ -138,6 +142,7 @@ def test_resumed_run_equals_one_that_never_stopped(
     assert all((kept[key] != whole[f"trained/{key}"]).any() for key in averaged)
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
     data: TrainData,
     category: Category,
@@ -162,6 +167,7 @@ def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
     assert [event.step for event in curves.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_same_seed_gives_same_weights_and_another_seed_other(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -184,6 +190,7 @@ def test_existing_run_is_not_overwritten(
         run(config, data, category, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_resuming_with_another_recipe_or_object_is_refused(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -269,6 +276,7 @@ def test_keypoint_loss_that_stays_zero_stops_the_run(
         run(tiny_config, blind, category, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_one_image_is_learnt_to_a_pixel(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -290,6 +298,7 @@ def test_one_image_is_learnt_to_a_pixel(
     assert errors.error_px.max() <= 1.0
 
 
+@pytest.mark.slow
 def test_worker_processes_load_the_same_batches(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -347,6 +356,7 @@ def assert_same_gradients(found: dict[str, Any], expected: dict[str, Any]) -> No
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.slow
 def test_batch_divided_into_parts_gives_the_gradient_of_the_whole(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
@@ -357,6 +367,7 @@ def test_batch_divided_into_parts_gives_the_gradient_of_the_whole(
         assert_same_gradients(gradients(tmp_path, alone, config), whole)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one_and_resume_to_the_same_weights(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
@@ -376,6 +387,7 @@ def assert_same_snapshots(whole: Path, parts: Path) -> None:
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_run_killed_twice_ends_with_the_weights_of_one_that_never_stopped(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
@@ -391,6 +403,7 @@ def test_run_killed_twice_ends_with_the_weights_of_one_that_never_stopped(
     assert_same_snapshots(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_float16_scales_its_gradients_and_keeps_the_scale_for_a_resumed_run(
     prepared: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

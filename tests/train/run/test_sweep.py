@@ -48,6 +48,7 @@ def test_counts_are_numbers_or_all() -> None:
             photo_counts(text, 89)
 
 
+@pytest.mark.slow
 def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_off(
     sources: Sources,
     category: Category,
