@@ -55,7 +55,12 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
         for backend in ("pyrender", "fast")
     ]
     config = SynthConfig.model_validate(
-        {"light": LAMPS, "objects": {"piled": 0.8}, "distractors": {"mesh_share": 0.5}}
+        {
+            "camera": {"width_px": 320, "height_px": 240},
+            "light": LAMPS,
+            "objects": {"piled": 0.8},
+            "distractors": {"mesh_share": 0.5},
+        }
     )
     found = []
     for index in range(SCENES):
