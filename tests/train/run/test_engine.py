@@ -1,6 +1,5 @@
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from synth.dataset.coco import Category
 from synth.errors import ConfigError, DataError, UserError
+from tests.train.conftest import torchrun
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
 from train.detect.predict import Detector
@@ -32,6 +32,7 @@ from train.types import truth_of
 from .one_run import gradients, job
 
 Maker = Callable[..., Path]
+ROOT = Path(engine.__file__).parents[2]
 
 
 @pytest.fixture
@@ -337,15 +338,8 @@ def prepared(coco_folder: Maker, tiny_config: TrainConfig, tmp_path: Path) -> Tr
     return config
 
 
-def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.train.run.one_run", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(engine.__file__).parents[2],
-    )
+def one_run(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "tests.train.run.one_run", *map(str, arguments)]
 
 
 def assert_same_gradients(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -372,10 +366,7 @@ def test_two_processes_give_the_gradient_of_one_and_resume_to_the_same_weights(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
     """torchrun's environment with gloo; each process takes half of the batch, one image after another."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000), "WORLD_SIZE": "2"}
-    ranks = [start(tmp_path, "two", **shared, RANK=str(r), LOCAL_RANK=str(r)) for r in range(2)]
-    outputs = [p.communicate(timeout=200)[0] for p in ranks]
-    assert [p.returncode for p in ranks] == [0, 0], "\n".join(outputs)
+    torchrun([one_run(tmp_path, "two")] * 2, ROOT)
     expected = gradients(tmp_path, Processes(0, 1, torch.device("cpu")))
     assert_same_gradients(load_file(tmp_path / "two.safetensors"), expected)
     assert state(tmp_path / "two")["step"] == 4
@@ -393,9 +384,10 @@ def test_run_killed_twice_ends_with_the_weights_of_one_that_never_stopped(
 ) -> None:
     """Before the first snapshot and between snapshots, with averaged weights; equal to the last bit."""
     for step in (1, 3):
-        process = start(tmp_path, "kill", step)
-        output, _ = process.communicate(timeout=200)
-        assert process.returncode == -signal.SIGKILL, output
+        process = subprocess.run(
+            one_run(tmp_path, "kill", step), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert process.returncode == -signal.SIGKILL, process.stderr
     assert state(tmp_path / "cut")["step"] == 2
     alone = Processes(0, 1, torch.device("cpu"))
     engine.Run(*job(tmp_path), tmp_path / "cut", alone, True).go()
