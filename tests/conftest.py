@@ -10,6 +10,9 @@ import torch
 import torchvision  # noqa: F401
 from threadpoolctl import threadpool_limits
 
+HANG_S = 1200
+"""What takes as long hangs, however busy the machine is."""
+
 cv2.setNumThreads(1)  # as many test processes run as there are cores
 torch.set_num_threads(1)
 threadpool_limits(1)

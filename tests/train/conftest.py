@@ -17,11 +17,10 @@ import torch
 
 from synth.dataset.coco import Annotation, Category, ImageLabels, write_coco
 from synth.types import KeypointSchema
+from tests.conftest import HANG_S
 from train.config import TrainConfig, load_config, preset_path, with_changes
 
 WIDTH, HEIGHT = 160, 120
-HANG_S = 1200
-"""What takes as long hangs, however busy the machine is."""
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,7 @@ from synth.inspect.preview import preview_sheet
 from synth.system.files import locked
 from synth.system.shards import open_file
 from synth.types import KeypointSchema
+from tests.conftest import HANG_S
 
 N = 6
 
@@ -58,7 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def wait_until(done: Callable[[], object], otherwise: str = "nothing happened") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while not done():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
@@ -329,7 +330,7 @@ def test_ctrl_c_while_workers_start_is_one_line(job: RenderJob, tmp_path: Path, 
     wait_until((tmp_path / "out" / "manifest.json").exists)
     time.sleep(seconds)
     os.killpg(child.pid, signal.SIGINT)
-    _, message = child.communicate(timeout=60)
+    _, message = child.communicate(timeout=HANG_S)
     (line,) = message.splitlines()
     assert line.startswith("interrupted; run the same command again")
 
@@ -342,7 +343,7 @@ def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
     child = render_command(job, out, workers=1)
     wait_until(lambda: len(list(out.glob("images/*.jpg"))) >= 2)
     os.killpg(child.pid, signal.SIGINT)
-    _, message = child.communicate(timeout=60)
+    _, message = child.communicate(timeout=HANG_S)
     assert child.returncode == 130
     assert message.splitlines()[-1].startswith("interrupted; run the same command again")
     wait_until(lambda: not is_running(child.pid), "a process outlives the run")
