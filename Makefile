@@ -1,7 +1,7 @@
 # Every target is one line over a `meshmark` command. `make help` lists them with their variables.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check render preview validate train eval-real sweep predict label-helper export pose asset-check doctor clean
+.PHONY: help setup demo quick test check render preview validate train eval-real sweep predict label-helper export pose asset-check doctor clean
 
 OBJECT_GIVEN := $(OBJECT)
 OBJECT ?= chessboard
@@ -11,7 +11,9 @@ NAME := $(notdir $(patsubst %/,%,$(OBJECT)))
 RUNS := runs/$(subst $(space),+,$(NAME))
 SYNTH ?= $(foreach name,$(NAME),runs/$(name)/synth)
 WEIGHTS ?= $(RUNS)/train/best
+JOBS ?= $(shell nproc)
 meshmark := .venv/bin/meshmark
+pytest = .venv/bin/pytest --numprocesses $(JOBS) --maxprocesses 8 --dist loadfile
 # $(call opt,seed,$(SEED)) is `--seed 7` when SEED=7 and nothing when SEED is unset.
 opt = $(if $(2),--$(1) '$(2)')
 
@@ -30,8 +32,11 @@ test: setup ## Download what the tests need, then check: what CI runs
 	@command -v chromium-headless-shell chromium google-chrome >/dev/null || scripts/setup.sh chromium-headless-shell
 	$(meshmark) fetch chessboards && $(MAKE) --no-print-directory check
 
-check: setup ## ruff, mypy, pytest [ARGS= of pytest]
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest $(ARGS)
+quick: ## The checks of a minute and a half: all but the slow tests [JOBS=]
+	@$(MAKE) --no-print-directory check ARGS='-m "not slow" $(ARGS)'
+
+check: setup ## ruff, mypy, pytest [ARGS= of pytest JOBS=processes]
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && $(pytest) $(ARGS)
 
 render: setup ## Render labelled images [N= OBJECT= CONFIG= OUT= SEED= WORKERS= BACKGROUNDS=folder ENVIRONMENTS=folder RENDERER=fast|pyrender EXECUTOR=processes|ray FORMAT=folder|webdataset]
 	$(meshmark) render --object '$(OBJECT)' --out '$(or $(OUT),$(SYNTH))' $(call opt,n,$(N)) $(call opt,config,$(CONFIG)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,renderer,$(RENDERER)) $(call opt,executor,$(EXECUTOR)) $(call opt,format,$(FORMAT))
@@ -70,4 +75,4 @@ doctor: ## Say what works on this machine and what is missing
 	@$(meshmark) doctor
 
 clean: ## Remove caches and build leftovers; keeps .venv, runs/ and downloaded data
-	rm -rf .mypy_cache .ruff_cache .pytest_cache *.egg-info && find synth train tests assets -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info && find synth train tests assets -name __pycache__ -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth.calibration import Calibration, read_calibration
 from synth.errors import ConfigError
+from synth.system.shipped import shipped_folder
 from synth.system.yaml_files import Range, WholeRange, between, describe, read_yaml
 
 RENDERERS = ("fast", "pyrender")
@@ -19,7 +20,7 @@ EXECUTORS = ("processes", "ray")
 """Who renders: processes of this machine, or a Ray cluster. Equal bytes."""
 LAYOUTS = ("folder", "webdataset")
 """How synth.dataset.store lays the data set out: an image a file, or tar shards."""
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "synth"
+CONFIGS = shipped_folder("configs") / "synth"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareRange = Annotated[Range, between(0, 1)]

@@ -147,6 +147,8 @@ def test_an_empty_folder_of_backgrounds_is_refused(part: Path, tmp_path: Path) -
     assert not out.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.gl
 def test_render_preview_and_validate_work_together(part: Path, tmp_path: Path) -> None:
     config = tmp_path / "small.yaml"
     config.write_text("camera: {width_px: 160, height_px: 120}\n")

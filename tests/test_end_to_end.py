@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from synth.fetch.chessboards import chessboard_photos
 from train.cli import main
 
+pytestmark = [pytest.mark.slow, pytest.mark.gl]
+
 PHOTOS = 5
 
 
@@ -42,11 +44,11 @@ def test_render_train_and_evaluate_on_real_photos(tmp_path: Path, few_photos: Pa
     synth, run, scores = tmp_path / "synth", tmp_path / "run", tmp_path / "eval"
     pool = ["--backgrounds", "none", "--environments", "none", "--config", str(config)]
 
-    meshmark("render", "--object", "chessboard", "--n", "24", "--out", str(synth), *pool)
+    meshmark("render", "--object", "chessboard", "--n", "12", "--out", str(synth), *pool)
     meshmark("validate", str(synth), "--object", "chessboard")
     meshmark(
         *("train", "--object", "chessboard", "--synth", str(synth), "--real", str(few_photos)),
-        *("--real-fraction", "0.5", "--preset", str(preset), "--out", str(run), "--steps", "12"),
+        *("--real-fraction", "0.5", "--preset", str(preset), "--out", str(run), "--steps", "6"),
     )
     meshmark("eval", str(run), "--real", str(few_photos), "--object", "chessboard", "--out", str(scores))
 

@@ -49,6 +49,7 @@ class Echo(logging.Handler):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("meshmark demo --out runs/demo"),
 )
+@click.version_option(package_name="meshmark", message="%(prog)s %(version)s")
 def main() -> None:
     """From a mesh with named keypoints to a keypoint detector that works on real photos."""
     log = logging.getLogger("train")

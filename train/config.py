@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import ConfigError
+from synth.system.shipped import shipped_folder
 from synth.system.yaml_files import describe, read_yaml
 from train.backbones import BACKBONES
 
-PRESET_FOLDER = Path(__file__).resolve().parents[1] / "configs" / "train"
+PRESET_FOLDER = shipped_folder("configs") / "train"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]

@@ -20,6 +20,7 @@ from synth.objects.hulls import convex_corners, convex_pieces, distance_to_surfa
 from synth.objects.mesh_files import MAX_FILE_BYTES
 from synth.objects.meshes import load_mesh, load_texture
 from synth.objects.spec import JointSpec, MaterialSpec, ObjectSpec, Vec3, unit_axis
+from synth.system.shipped import shipped_folder
 from synth.system.yaml_files import describe, read_yaml
 from synth.types import (
     Array,
@@ -34,7 +35,7 @@ from synth.types import (
     Symmetry,
 )
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = shipped_folder("assets")
 ON_SURFACE = 1e-3
 """A keypoint lies on faces that are within this share of the object's diameter."""
 

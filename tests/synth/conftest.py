@@ -47,7 +47,7 @@ def box_library(box_folder: Path) -> Library:
 
 
 @pytest.fixture(scope="session", params=RENDERERS)
-def renderer(request: pytest.FixtureRequest, box_library: Library) -> Iterator[Renderer]:
+def renderer(opengl: None, request: pytest.FixtureRequest, box_library: Library) -> Iterator[Renderer]:
     opened = open_renderer(box_library, backend=request.param)
     yield opened
     opened.close()

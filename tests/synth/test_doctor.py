@@ -10,6 +10,12 @@ from rich.console import Console
 from synth import doctor
 from synth.doctor import Check, check_opengl, check_packages, check_pools, print_checks
 from synth.render import egl
+from tests.conftest import HANG_S
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", HANG_S)
 
 
 def printed(checks: list[Check], terminal: bool) -> tuple[bool, str]:
@@ -18,20 +24,21 @@ def printed(checks: list[Check], terminal: bool) -> tuple[bool, str]:
     return sound, out.getvalue()
 
 
-def test_the_renderer_is_named() -> None:
+@pytest.mark.gl
+def test_the_renderer_is_named(patient: None) -> None:
     found = check_opengl(dict(os.environ))
     assert found.level == "ok"
     assert "OpenGL" in found.found
 
 
-def test_no_driver_is_missing_with_what_to_do() -> None:
+def test_no_driver_is_missing_with_what_to_do(patient: None) -> None:
     found = check_opengl({**os.environ, "__EGL_VENDOR_LIBRARY_FILENAMES": "/nowhere.json"})
     assert found.level == "missing"
     assert "no OpenGL context through EGL" in found.found
     assert found.remedy
 
 
-def test_probe_that_crashes_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_that_crashes_is_missing(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PROBE", "import os; os.abort()")
     assert check_opengl(dict(os.environ)).found == "the driver crashed (signal 6)"
 

@@ -52,6 +52,7 @@ def test_a_keypoint_is_hidden_by_what_lies_before_its_pixel(
     assert label_keypoints(scene.camera, asset, instance, shown, own)[0, 2] == v
 
 
+@pytest.mark.gl
 def test_a_keypoint_on_the_far_side_of_a_thin_plate_is_hidden(tmp_path: Path) -> None:
     trimesh.creation.box((0.5, 0.4, 0.002)).export(tmp_path / "plate.ply")
     (tmp_path / "object.yaml").write_text(

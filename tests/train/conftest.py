@@ -2,7 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import torch
 
 from synth.dataset.coco import Annotation, Category, ImageLabels, write_coco
 from synth.types import KeypointSchema
+from tests.conftest import HANG_S
 from train.config import TrainConfig, load_train_config, preset_path, with_changes
 
 WIDTH, HEIGHT = 160, 120
@@ -27,6 +31,32 @@ def _one_thread() -> None:
 @pytest.fixture
 def category() -> Category:
     return Category(1, "bug", KeypointSchema(("nose", "tail"), ((0, 1),), (), (0.08, 0.08)))
+
+
+def torchrun(commands: Sequence[Sequence[str]], cwd: Path) -> None:
+    """Runs one command a rank, side by side, in the environment that torchrun gives them. None may fail."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(len(commands))}
+    ranks = []
+    for rank, command in enumerate(commands):
+        own = {**shared, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        ranks.append(
+            subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**os.environ, **own},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    try:
+        outputs = [process.communicate(timeout=HANG_S)[0] for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert [process.returncode for process in ranks] == [0] * len(ranks), "\n".join(outputs)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def snapshot(tmp_path: Path, tiny_config: TrainConfig, category: Category) -> Pa
     return tmp_path / "best"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_bug_asset")
 def test_train_then_eval_on_photos(
     coco_folder: Maker, photo_folder: Maker, preset: Path, tmp_path: Path

@@ -6,7 +6,9 @@ from fractions import Fraction
 from functools import lru_cache
 from math import floor, gcd, lcm
 from typing import NamedTuple
+
 import numpy as np
+
 from synth.errors import ConfigError
 
 SYNTHETIC, REAL, FURTHER_SETS = 0, 1, 2

@@ -8,18 +8,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
 import cv2
 import numpy as np
 import torchvision  # noqa: F401
-from numpy.typing import NDArray
+
 from synth.dataset.coco import Category
 from synth.dataset.log import ANNOTATIONS
 from synth.generate.images import Images
 from synth.generate.job import RenderJob
 from synth.generate.run import generate
 from synth.types import Labels, Rgb
-from train.types import Sample
 from train.data.samples import read_samples
+from train.types import Sample
+
 
 class OnlineImages:
     """Image i of the render job, rendered when it is asked for; every process opens its own renderer."""

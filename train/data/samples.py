@@ -4,25 +4,23 @@ Photos are turned upright by their EXIF orientation, as viewers and labelling to
 px of that upright picture, continuous, (0, 0) = its top-left corner.
 """
 
-from train.types import Sample
-from synth.system.pictures import whole_image_size
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+
 from synth.dataset.coco import Category, KeypointDataset, read_coco
-from synth.system.json_files import read_json
-from synth.errors import DataError
-from synth.system.pictures import beside, find_image, rgb_image, upright, upright_size
 from synth.dataset.formats.shapes import SCHEMA
 from synth.dataset.formats.shapes import read as read_shapes
-from synth.system.shards import is_file, open_file
+from synth.errors import DataError
+from synth.system.json_files import read_json
+from synth.system.pictures import beside, find_image, whole_image_size
+from synth.system.shards import is_file
 from synth.types import NOT_LABELLED, VISIBLE, Array
+from train.types import Sample
 
 COCO_NAMES = "annotations.json", "person_keypoints_default.json"
 """Of a folder's COCO file: ours, and that of CVAT and of label-helper."""

@@ -9,23 +9,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
 from synth.dataset.coco import Category
+from synth.system.pictures import read_image
 from synth.types import NOT_LABELLED, Array, KeypointSchema, Rgb
 from train.config import AugmentConfig, DataConfig
-from train.types import Sample
-from synth.system.pictures import read_image
 from train.data.mix import Draw
 from train.data.online import OnlineImages
 from train.runtime import fit_size
+from train.types import Sample
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A  # noqa: N812
 import cv2
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 ELLIPSE_POINTS = 32
 MIN_BOX_PX = 2.0
 

@@ -301,10 +301,13 @@ def _meta_to_json(meta: Meta) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _commit() -> str | None:
     """The checkout's commit, if this runs from one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # installed, maybe below someone else's checkout
+        return None
     try:
         result = subprocess.run(
             ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
+            cwd=root,
             capture_output=True,
             text=True,
             timeout=10,

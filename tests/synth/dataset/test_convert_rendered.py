@@ -26,7 +26,7 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def boards(opengl: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("boards") / "synth"
     generate(RenderJob("chessboard", load_config("clean"), None, 5), folder, 3, 1)
     return folder

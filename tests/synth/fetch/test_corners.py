@@ -8,7 +8,7 @@ from synth.fetch.corners import KEYPOINT_AT, find_corners, keypoints, plate_box
 from synth.types import Array
 
 NAMES = tuple(KEYPOINT_AT)
-SQUARE, SCALE = 24, 8
+SQUARE, SCALE = 24, 4
 SIZE = (480, 420)
 
 

@@ -103,6 +103,7 @@ def test_second_call_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chessboards.chessboard_photos() == folder
 
 
+@pytest.mark.slow
 def test_stale_labels_are_made_anew(empty_cache: Path, boards: tuple[Path, KeypointDataset]) -> None:
     images = empty_cache / "chessboards-v1/images"
     images.parent.mkdir()

@@ -36,6 +36,7 @@ from synth.inspect.preview import preview_sheet
 from synth.system.files import locked
 from synth.system.shards import open_file
 from synth.types import KeypointSchema
+from tests.conftest import HANG_S
 
 N = 6
 
@@ -46,7 +47,7 @@ def job(box_folder: Path, small_config: SynthConfig) -> RenderJob:
 
 
 @pytest.fixture(scope="session")
-def reference(box_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def reference(opengl: None, box_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     config = SynthConfig.model_validate({"camera": {"width_px": 160, "height_px": 120}})
     out = tmp_path_factory.mktemp("reference")
     generate(RenderJob(str(box_folder), config, None, 7), out, N, workers=1)
@@ -58,7 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def wait_until(done: Callable[[], object], otherwise: str = "nothing happened") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while not done():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
@@ -84,6 +85,7 @@ def made_before(reference: dict[str, bytes]) -> Callable[..., Iterator[Image]]:
     return rendered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 4])
 def test_bytes_do_not_depend_on_the_number_of_workers(
     job: RenderJob, reference: dict[str, bytes], tmp_path: Path, workers: int
@@ -92,6 +94,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(
     assert contents(tmp_path) == reference
 
 
+@pytest.mark.slow
 def test_topping_up_equals_rendering_at_once(
     job: RenderJob, reference: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -100,6 +103,7 @@ def test_topping_up_equals_rendering_at_once(
     assert contents(tmp_path) == reference
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(
     job: RenderJob, reference: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -127,12 +131,15 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     assert made["scenes.jsonl"].startswith(reference["scenes.jsonl"])
 
 
+@pytest.mark.slow
 def test_a_complete_set_is_left_alone(job: RenderJob, reference: dict[str, bytes], tmp_path: Path) -> None:
     generate(job, tmp_path, N, 1)
     assert generate(job, tmp_path, N - 2, 1) == 0
     assert contents(tmp_path) == reference
 
 
+@pytest.mark.slow
+@pytest.mark.gl
 def test_a_set_of_another_seed_is_refused_and_untouched(job: RenderJob, tmp_path: Path) -> None:
     generate(job, tmp_path, 1, 1)
     before = contents(tmp_path)
@@ -247,6 +254,7 @@ def test_a_disk_that_is_full_stops_the_run_and_the_next_goes_on(
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_stops_the_run_and_the_next_goes_on(
     job: RenderJob, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +275,8 @@ def test_a_worker_that_dies_stops_the_run_and_the_next_goes_on(
     assert contents(tmp_path) == reference
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 def test_what_keeps_a_worker_from_starting_is_said(
     job: RenderJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +288,8 @@ def test_what_keeps_a_worker_from_starting_is_said(
     assert generate(replace(job, seed=8), tmp_path, 1, 1) == 1
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 def test_a_torn_row_of_the_log_is_named(job: RenderJob, tmp_path: Path) -> None:
     generate(job, tmp_path, 2, 1)
     log = tmp_path / "scenes.jsonl"
@@ -286,6 +298,8 @@ def test_a_torn_row_of_the_log_is_named(job: RenderJob, tmp_path: Path) -> None:
         list(read_log(tmp_path))
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 def test_a_folder_that_another_run_writes_is_refused(job: RenderJob, tmp_path: Path) -> None:
     generate(job, tmp_path / "out", 1, 1)
     with locked(tmp_path / "out" / "manifest.json"), pytest.raises(DataError, match="another run is writing"):
@@ -308,17 +322,20 @@ def render_command(job: RenderJob, out: Path, workers: int) -> subprocess.Popen[
     )
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.1, 0.4])
 def test_ctrl_c_while_workers_start_is_one_line(job: RenderJob, tmp_path: Path, seconds: float) -> None:
     child = render_command(job, tmp_path / "out", workers=2)
     wait_until((tmp_path / "out" / "manifest.json").exists)
     time.sleep(seconds)
     os.killpg(child.pid, signal.SIGINT)
-    _, message = child.communicate(timeout=60)
+    _, message = child.communicate(timeout=HANG_S)
     (line,) = message.splitlines()
     assert line.startswith("interrupted; run the same command again")
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
     job: RenderJob, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,7 +343,7 @@ def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
     child = render_command(job, out, workers=1)
     wait_until(lambda: len(list(out.glob("images/*.jpg"))) >= 2)
     os.killpg(child.pid, signal.SIGINT)
-    _, message = child.communicate(timeout=60)
+    _, message = child.communicate(timeout=HANG_S)
     assert child.returncode == 130
     assert message.splitlines()[-1].startswith("interrupted; run the same command again")
     wait_until(lambda: not is_running(child.pid), "a process outlives the run")
@@ -336,6 +353,8 @@ def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
     assert (out / "scenes.jsonl").read_bytes().startswith(reference["scenes.jsonl"])
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 def test_memory_files_and_opengl_objects_do_not_grow(job: RenderJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synth.render.fast, "TEXTURES_KEPT", 4)
 
@@ -389,11 +408,14 @@ def threads() -> set[int]:
     return {cv2.getNumThreads(), *(pool["num_threads"] for pool in threadpool_info())}
 
 
+@pytest.mark.slow
 def test_a_worker_computes_with_one_thread(job: RenderJob) -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker, (job,)) as pool:
         assert pool.submit(threads).result() == {1}
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 def test_annotations_of_a_run_cut_off_before_them_are_whole_after_the_next(
     job: RenderJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

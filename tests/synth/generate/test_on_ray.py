@@ -36,6 +36,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_node_half_way_gives_the_bytes_of_the_process_pool(
     job: RenderJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

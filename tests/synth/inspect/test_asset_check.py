@@ -375,6 +375,7 @@ def test_template_of_a_broken_mesh_leaves_nothing_behind(tmp_path: Path) -> None
     assert [f.name for f in tmp_path.iterdir()] == ["bad.ply"]
 
 
+@pytest.mark.gl
 def test_turntable_shows_the_object_in_eight_views(folder: Path) -> None:
     write_turntable(folder, folder / "turntable.png")
     with Image.open(folder / "turntable.png") as picture:

@@ -20,7 +20,10 @@ from synth.objects.library import Library
 from synth.objects.load import ASSETS, load_object
 from synth.render.backends import open_renderer
 
+pytestmark = [pytest.mark.slow, pytest.mark.gl]
+
 IMAGES = 50
+SMALL = {"width_px": 480, "height_px": 360}
 FINDER = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
 
 
@@ -45,7 +48,8 @@ def bent() -> SynthConfig:
 
 def referee_distances(board: Path, config: SynthConfig, backend: str) -> tuple[np.ndarray, int]:
     """Distances in pixels between labelled and found corners, and the number of boards found."""
-    job = RenderJob(str(board), config, None, 11)
+    small = config.model_copy(update={"camera": config.camera.model_copy(update=SMALL)})
+    job = RenderJob(str(board), small, None, 11)
     library = Library((load_object(str(board)),))
     renderer = open_renderer(library, backend=backend)
     distances, boards = [], 0

@@ -102,6 +102,7 @@ def test_an_object_on_the_ground_casts_a_shadow(box_scene: Scenes, renderer: Ren
     assert columns.mean() < box_columns.mean() - 10
 
 
+@pytest.mark.gl
 def test_an_environment_colours_things_from_its_side(
     box_scene: Scenes, box_library: Library, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_an_environment_colours_things_from_its_side(
     assert (result.depth_m == even.depth_m).all()
 
 
+@pytest.mark.gl
 @pytest.mark.parametrize("backend", RENDERERS)
 def test_an_environments_mean_colour_reaches_the_picture(
     box_scene: Scenes, box_library: Library, tmp_path: Path, backend: str

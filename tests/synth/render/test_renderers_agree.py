@@ -25,6 +25,8 @@ from synth.scene.instances import hull_world
 from synth.scene.sample import sample_scene
 from synth.types import Light, Look, RenderResult, SceneSpec
 
+pytestmark = pytest.mark.gl
+
 SCENES = 50
 LAMPS = {"from_photo": 0.0, "key_radius_deg": [0.0, 0.0], "ambient": [0.0, 0.0]}
 """Light that both renderers know: the reference's light from all sides is neither mirrored nor occluded."""
@@ -53,7 +55,12 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
         for backend in ("pyrender", "fast")
     ]
     config = SynthConfig.model_validate(
-        {"light": LAMPS, "objects": {"piled": 0.8}, "distractors": {"mesh_share": 0.5}}
+        {
+            "camera": {"width_px": 320, "height_px": 240},
+            "light": LAMPS,
+            "objects": {"piled": 0.8},
+            "distractors": {"mesh_share": 0.5},
+        }
     )
     found = []
     for index in range(SCENES):
@@ -80,6 +87,7 @@ def distractor_pool(folder: Path) -> MeshPool:
     return open_pool(folder)
 
 
+@pytest.mark.slow
 def test_the_scenes_hold_piles_and_mesh_distractors(pairs: list[Pair]) -> None:
     shapes = {d.shape for pair in pairs for d in pair.scene.distractors}
     assert {"ring.glb", "table.glb", "box"} <= shapes
@@ -89,6 +97,7 @@ def test_the_scenes_hold_piles_and_mesh_distractors(pairs: list[Pair]) -> None:
     assert sum(lifted) >= 3
 
 
+@pytest.mark.slow
 def test_masks_agree(pairs: list[Pair]) -> None:
     overlaps = []
     for pair in pairs:
@@ -101,6 +110,7 @@ def test_masks_agree(pairs: list[Pair]) -> None:
     assert min(overlaps) >= 0.95
 
 
+@pytest.mark.slow
 def test_depths_agree(pairs: list[Pair]) -> None:
     whole = [np.abs(p.fast.depth_m / p.reference.depth_m - 1) for p in pairs]
     things = [e[p.reference.instance_id > 0] for e, p in zip(whole, pairs, strict=True) if p.scene.objects]
@@ -108,6 +118,7 @@ def test_depths_agree(pairs: list[Pair]) -> None:
     assert max(float(np.median(e)) for e in things) <= 1e-3
 
 
+@pytest.mark.slow
 def test_visibilities_agree(pairs: list[Pair]) -> None:
     assert all(a.shape == b.shape for a, b in (pair.v for pair in pairs))
     equal = np.concatenate([(a == b).ravel() for a, b in (pair.v for pair in pairs)])
@@ -115,11 +126,13 @@ def test_visibilities_agree(pairs: list[Pair]) -> None:
     assert equal.mean() >= 0.99
 
 
+@pytest.mark.slow
 def test_unoccluded_areas_agree(pairs: list[Pair]) -> None:
     for pair in pairs:
         assert pair.fast.unoccluded_px == pytest.approx(pair.reference.unoccluded_px, rel=0.01, abs=3)
 
 
+@pytest.mark.slow
 def test_colours_agree(pairs: list[Pair]) -> None:
     whole = [np.abs(p.fast.rgb.astype(int) - p.reference.rgb) for p in pairs]
     things = [e[p.reference.instance_id > 0] for e, p in zip(whole, pairs, strict=True)]
@@ -222,6 +235,7 @@ def test_edges_are_smooth(box_scene: Scenes, fast: Renderer) -> None:
     assert partly.mean() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["glue_tube", "sailboat", "chessboard"])
 def test_backs_of_closed_parts_are_not_missed(name: str) -> None:
     asset = load_object(str(ASSETS / name))

@@ -112,7 +112,7 @@ def ground_scene(box_scene: Scenes) -> Scenes:
 
 
 @pytest.fixture
-def fast(box_library: Library) -> Renderer:
+def fast(opengl: None, box_library: Library) -> Renderer:
     return open_renderer(box_library, backend="fast")
 
 

@@ -68,13 +68,16 @@ def test_gap_points_from_one_hull_to_the_other() -> None:
 def nearest(one: Array, other: Array) -> float:
     """The distance of two hulls."""
     n, m = len(one), len(other)
+    points = np.vstack([one, -other])
+    of_one, of_other = np.repeat(np.eye(2), [n, m], axis=1)
     found = minimize(
-        lambda w: float(np.sum((w[:n] @ one - w[n:] @ other) ** 2)),
-        np.concatenate([np.full(n, 1 / n), np.full(m, 1 / m)]),
+        lambda w: (float(np.sum((w @ points) ** 2)), 2 * points @ (w @ points)),
+        of_one / n + of_other / m,
+        jac=True,
         bounds=[(0, 1)] * (n + m),
         constraints=[
-            {"type": "eq", "fun": lambda w: w[:n].sum() - 1},
-            {"type": "eq", "fun": lambda w: w[n:].sum() - 1},
+            {"type": "eq", "fun": lambda w, own=own: w @ own - 1, "jac": lambda w, own=own: own}
+            for own in (of_one, of_other)
         ],
         method="SLSQP",
     )

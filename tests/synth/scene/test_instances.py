@@ -82,6 +82,7 @@ def test_joints_that_carry_one_another_move_the_ring_and_the_eye_alike(can: Obje
         np.testing.assert_allclose(object_points(arm, bent, scene.camera)[0], nearest, atol=4e-5)
 
 
+@pytest.mark.gl
 def test_ring_labels_lie_on_the_surface_that_is_rendered(can: ObjectAsset) -> None:
     library = Library((can,))
     renderer = open_renderer(library)

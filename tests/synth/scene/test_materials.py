@@ -73,7 +73,7 @@ def test_vertex_colours_are_read_as_srgb(tmp_path: Path, suffix: str, expected: 
 
 
 @pytest.fixture
-def picture(box_library: Library, box_scene: Scenes) -> Callable[..., np.ndarray]:
+def picture(opengl: None, box_library: Library, box_scene: Scenes) -> Callable[..., np.ndarray]:
     """Mean colour of the plate's middle, seen from above on the front side, lit from +x."""
 
     def take(part: Part, backend: str, **look: float) -> np.ndarray:
@@ -125,6 +125,7 @@ def test_vertex_colours_are_shown_and_varied(
     assert green[1] > 1.5 * green[0]
 
 
+@pytest.mark.slow
 def test_both_renderers_show_all_textures_alike(picture: Callable[..., np.ndarray], tmp_path: Path) -> None:
     mesh = plate(
         baseColorTexture=plain(220, 120, 60),

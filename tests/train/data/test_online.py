@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
+from tests.train.conftest import torchrun
 from train.config import TrainConfig
+
+pytestmark = [pytest.mark.slow, pytest.mark.gl]
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = {"camera": {"width_px": 160, "height_px": 120}}
@@ -67,7 +71,7 @@ def online(tmp_path: Path, tiny_config: TrainConfig, steps: int) -> list[str]:
     config, preset = tmp_path / "small.yaml", tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(SMALL))
     raw = tiny_config.model_dump(mode="json")
-    raw["data"] |= {"workers": 1, "max_validation_images": 3}
+    raw["data"] |= {"workers": 1, "batch_size": 2, "max_validation_images": 3}
     preset.write_text(yaml.safe_dump(raw))
     arguments = f"train --object chessboard --synth online --config {config} --preset {preset} --device cpu"
     return [*arguments.split(), *f"--backgrounds none --environments none --steps {steps}".split()]
@@ -75,20 +79,8 @@ def online(tmp_path: Path, tiny_config: TrainConfig, steps: int) -> list[str]:
 
 def test_two_processes_render_while_training(tmp_path: Path, tiny_config: TrainConfig) -> None:
     arguments = [*online(tmp_path, tiny_config, 2), "--out", str(tmp_path / "run")]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000), "WORLD_SIZE": "2"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"from train.cli import main; main({arguments!r})"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in "01"
-    ]
-    outputs = [process.communicate(timeout=200)[0] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], "\n".join(outputs)
+    command = [sys.executable, "-c", f"from train.cli import main; main({arguments!r})"]
+    torchrun([command, command], ROOT)
     assert json.loads((tmp_path / "run" / "last" / "state.json").read_text())["step"] == 2
     assert len(list((tmp_path / "run" / "validation" / "images").glob("*.jpg"))) == 3
 
@@ -97,26 +89,22 @@ def test_run_that_renders_while_training_resumes_to_the_same_weights(
     tmp_path: Path, tiny_config: TrainConfig
 ) -> None:
     common = online(tmp_path, tiny_config, 4)
-
-    def train(out: str, *more: str) -> None:
-        code = f"from train.cli import main; main({[*common, '--out', str(tmp_path / out), *more]!r})"
-        run(code)
-
-    train("whole")
-    log = json.loads((tmp_path / "whole" / "last" / "state.json").read_text())
-    assert log["step"] == 4
-    stop = """
+    whole, cut = ([*common, "--out", str(tmp_path / name)] for name in ("whole", "cut"))
+    code = f"""
 import train.run.engine
+from train.cli import main
+assert not main({whole!r}, standalone_mode=False)
 save = train.run.engine.save
 def save_and_stop(*state_and_scores):
     save(*state_and_scores)
     raise KeyboardInterrupt
 train.run.engine.save = save_and_stop
+main({cut!r})
 """
-    code = f"{stop}from train.cli import main; main({[*common, '--out', str(tmp_path / 'cut')]!r})"
     run(code, exit_code=130)
-    assert json.loads((tmp_path / "cut" / "last" / "state.json").read_text())["step"] == 2
-    train("cut", "--resume")
+    steps = [json.loads((tmp_path / d / "last" / "state.json").read_text())["step"] for d in ("whole", "cut")]
+    assert steps == [4, 2]
+    run(f"from train.cli import main; main({[*cut, '--resume']!r})")
     assert weights_hash(tmp_path / "cut") == weights_hash(tmp_path / "whole")
     meta = json.loads((tmp_path / "cut" / "last" / "meta.json").read_text())
     assert set(meta["data"]) == {"online"}

@@ -91,6 +91,7 @@ def test_onnx_file_finds_what_pytorch_finds_in_pictures_of_any_size(
     assert max(counts) > 1
 
 
+@pytest.mark.slow
 def test_picture_without_objects_gives_no_detection(weights: Path, tmp_path: Path, draw: Maker) -> None:
     export(weights, tmp_path / "strict.onnx", "onnx", InferenceSettings(score=1.0))
     detector = OnnxDetector.load(tmp_path / "strict.onnx", threads=1)
@@ -106,6 +107,7 @@ def test_metadata_says_what_the_network_finds(exported: Path) -> None:
     np.testing.assert_array_equal(found.keypoints_m, POINTS)
 
 
+@pytest.mark.slow
 def test_settings_are_part_of_the_file(weights: Path, tmp_path: Path, draw: Maker) -> None:
     settings = InferenceSettings(score=0.1, detections=1, long_side_px=128)
     export(weights, tmp_path / "x.onnx", "onnx", settings)
@@ -117,6 +119,7 @@ def test_settings_are_part_of_the_file(weights: Path, tmp_path: Path, draw: Make
     assert len(OnnxDetector.load(tmp_path / "x.onnx", score=1.0)(pictures(draw)[0])) == 0
 
 
+@pytest.mark.slow
 def test_torchscript_file_finds_the_same(weights: Path, tmp_path: Path, draw: Maker) -> None:
     export(weights, tmp_path / "bug.pt", "torchscript", InferenceSettings())
     extra = {METADATA: ""}
@@ -155,6 +158,7 @@ print([type(f).__name__ for f in found[:1]], len(found) >= 0)
     assert done.stdout.strip().endswith("True")
 
 
+@pytest.mark.slow
 def test_int8_file_is_smaller_and_runs(
     weights: Path, exported: Path, coco_folder: Maker, tmp_path: Path, draw: Maker
 ) -> None:
@@ -224,6 +228,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
         OnnxDetector.load(tmp_path / "x.onnx")
 
 
+@pytest.mark.slow
 def test_export_from_the_command_line(weights: Path, coco_folder: Maker, tmp_path: Path) -> None:
     out = tmp_path / "bug.onnx"
     calibration = coco_folder(n=2)

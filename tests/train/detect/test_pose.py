@@ -66,6 +66,7 @@ def test_one_wrong_keypoint_is_left_out() -> None:
     assert pose.T_camera_from_object == pytest.approx(truth, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_sure_keypoints_weigh_more() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.1, 0.1, (12, 3))
@@ -81,6 +82,7 @@ def test_sure_keypoints_weigh_more() -> None:
     assert np.mean(good) < 0.6 * np.mean(bad)
 
 
+@pytest.mark.slow
 def test_covariance_tells_the_scatter_of_poses() -> None:
     rng = np.random.default_rng(1)
     points = rng.uniform(-0.1, 0.1, (20, 3))

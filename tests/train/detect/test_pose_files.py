@@ -37,7 +37,7 @@ class Oracle:
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rendered(opengl: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pose") / "synth"
     generate(RenderJob("chessboard", load_config("clean"), None, 5), folder, 6, 1)
     return folder
@@ -107,6 +107,8 @@ def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:
     assert done.exit_code == 2
 
 
+@pytest.mark.gl
+@pytest.mark.slow
 def test_objects_that_are_all_scaled_are_said_to_be_so(tmp_path: Path) -> None:
     generate(RenderJob("glue_tube", load_config("default"), None, 0), tmp_path / "synth", 2, 1)
     with pytest.raises(DataError, match="no object to judge in its first 2 images: all are scaled"):

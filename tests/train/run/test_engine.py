@@ -1,6 +1,5 @@
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from synth.dataset.coco import Category
 from synth.errors import ConfigError, DataError, UserError
+from tests.train.conftest import torchrun
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
 from train.detect.predict import Detector
@@ -33,6 +33,7 @@ from train.types import truth_of
 from .one_run import gradients, job
 
 Maker = Callable[..., Path]
+ROOT = Path(engine.__file__).parents[2]
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def state(out: Path) -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.slow
 def test_loader_workers_start_with_what_they_need_imported() -> None:
     with batches.loader_processes().Pool(1) as pool:
         assert pool.apply(eval, (f"{batches.__name__!r} in __import__('sys').modules",))
@@ -78,6 +80,7 @@ def test_run_is_over_by_steps_or_by_time_whichever_comes_first() -> None:
     assert share_done(schedule, 100, 0) == share_done(schedule, 0, 500) == 1
 
 
+@pytest.mark.slow
 def test_training_learns_to_find_keypoints(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -100,6 +103,7 @@ def test_training_learns_to_find_keypoints(
     assert result.score == epoch["keypoint AP"] > 0.3
 
 
+@pytest.mark.slow
 def test_run_leaves_snapshots_curves_and_events(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -115,6 +119,7 @@ def test_run_leaves_snapshots_curves_and_events(
     assert raw["versions"]["torch"] == torch.__version__
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_one_that_never_stopped(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -134,6 +139,7 @@ def test_resumed_run_equals_one_that_never_stopped(
             torch.testing.assert_close(parts[key], tensor, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
     data: TrainData,
     category: Category,
@@ -158,6 +164,7 @@ def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
     assert [event.step for event in curves.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_same_seed_gives_same_weights_and_another_seed_other(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -180,6 +187,7 @@ def test_existing_run_is_not_overwritten(
         run(config, data, category, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_resuming_with_another_recipe_or_object_is_refused(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -265,6 +273,7 @@ def test_keypoint_loss_that_stays_zero_stops_the_run(
         run(tiny_config, blind, category, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_one_image_is_learnt_to_a_pixel(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -286,6 +295,7 @@ def test_one_image_is_learnt_to_a_pixel(
     assert errors.error_px.max() <= 1.0
 
 
+@pytest.mark.slow
 def test_worker_processes_load_the_same_batches(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -310,15 +320,8 @@ def prepared(coco_folder: Maker, tiny_config: TrainConfig, tmp_path: Path) -> Tr
     return config
 
 
-def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.train.run.one_run", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(engine.__file__).parents[2],
-    )
+def one_run(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "tests.train.run.one_run", *map(str, arguments)]
 
 
 def assert_same_gradients(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -329,6 +332,7 @@ def assert_same_gradients(found: dict[str, Any], expected: dict[str, Any]) -> No
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.slow
 def test_batch_divided_into_parts_gives_the_gradient_of_the_whole(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
@@ -339,14 +343,12 @@ def test_batch_divided_into_parts_gives_the_gradient_of_the_whole(
         assert_same_gradients(gradients(tmp_path, alone, config), whole)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one_and_resume_to_the_same_weights(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
     """torchrun's environment with gloo; each process takes half of the batch, one image after another."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000), "WORLD_SIZE": "2"}
-    ranks = [start(tmp_path, "two", **shared, RANK=str(r), LOCAL_RANK=str(r)) for r in range(2)]
-    outputs = [p.communicate(timeout=200)[0] for p in ranks]
-    assert [p.returncode for p in ranks] == [0, 0], "\n".join(outputs)
+    torchrun([one_run(tmp_path, "two")] * 2, ROOT)
     expected = gradients(tmp_path, Processes(0, 1, torch.device("cpu")))
     assert_same_gradients(load_file(tmp_path / "two.safetensors"), expected)
     assert state(tmp_path / "two")["step"] == 4
@@ -358,14 +360,16 @@ def assert_same_snapshots(whole: Path, parts: Path) -> None:
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_run_killed_twice_ends_with_the_weights_of_one_that_never_stopped(
     prepared: TrainConfig, tmp_path: Path
 ) -> None:
     """Before the first snapshot and between snapshots; equal to the last bit."""
     for step in (1, 3):
-        process = start(tmp_path, "kill", step)
-        output, _ = process.communicate(timeout=200)
-        assert process.returncode == -signal.SIGKILL, output
+        process = subprocess.run(
+            one_run(tmp_path, "kill", step), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert process.returncode == -signal.SIGKILL, process.stderr
     assert state(tmp_path / "cut")["step"] == 2
     alone = Processes(0, 1, torch.device("cpu"))
     run_to_end(prepare.prepare(*job(tmp_path), tmp_path / "cut", alone, True))
@@ -373,6 +377,7 @@ def test_run_killed_twice_ends_with_the_weights_of_one_that_never_stopped(
     assert_same_snapshots(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_float16_scales_its_gradients_and_keeps_the_scale_for_a_resumed_run(
     prepared: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def untrained(tmp_path: Path, tiny_config: TrainConfig) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_two_objects_are_learnt_by_one_network(
     coco_folder: Maker, kite_folder: Maker, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -216,6 +217,7 @@ def test_detection_of_another_object_finds_nothing() -> None:
     assert (result["n_found"], result["keypoints"]["ap"]) == (0, 0.0)
 
 
+@pytest.mark.slow
 def test_detections_carry_their_own_name_and_keypoints(untrained: Path, photo_of_both: Path) -> None:
     rgb = cv2.imread(str(photo_of_both / "photo.jpg"))
     assert rgb is not None

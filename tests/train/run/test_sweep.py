@@ -10,7 +10,7 @@ from PIL import Image
 from synth.dataset.coco import Category
 from synth.errors import ConfigError
 from synth.types import KeypointSchema
-from train.config import TrainConfig
+from train.config import TrainConfig, with_changes
 from train.run import sweep as sweep_module
 from train.run.sweep import Cell, SweepSources, cells, markdown, photo_counts, sweep
 from train.score import precision
@@ -48,6 +48,7 @@ def test_counts_are_numbers_or_all() -> None:
             photo_counts(text, 89)
 
 
+@pytest.mark.slow
 def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_off(
     sources: SweepSources,
     category: Category,
@@ -68,9 +69,7 @@ def test_sweep_trains_each_cell_on_nested_photos_and_goes_on_where_it_was_cut_of
 
     monkeypatch.setattr(sweep_module, "train", spy)
     monkeypatch.setattr(precision, "AP_ROUNDS", 20)
-    config = tiny_config.model_copy(
-        update={"data": tiny_config.data.model_copy(update={"real_fraction": 0.5})}
-    )
+    config = with_changes(tiny_config, {"data": {"real_fraction": 0.5}, "schedule": {"max_steps": 2}}, "x")
     out = tmp_path / "sweep"
     with pytest.raises(KeyboardInterrupt):
         sweep(config, category, sources, "0,2,all", 1, out, "cpu")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from synth.dataset.coco import Category
+from tests.conftest import HANG_S
 from train.config import TrainConfig
 from train.data.samples import read_samples
 from train.model.build import build_model
@@ -30,7 +31,9 @@ def browser(*arguments: str) -> subprocess.CompletedProcess[str]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert found, f"none of {', '.join(BROWSERS)} is installed; `make test` installs one"
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0")
-    return subprocess.run([found, *flags, *arguments], capture_output=True, text=True, timeout=60, check=True)
+    return subprocess.run(
+        [found, *flags, *arguments], capture_output=True, text=True, timeout=HANG_S, check=True
+    )
 
 
 @pytest.fixture
