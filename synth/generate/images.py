@@ -47,7 +47,7 @@ class Images:
     def __init__(self, job: RenderJob, library: Library | None = None) -> None:
         self._job = job
         self._library = library or job.library()
-        self._renderer = open_renderer(self._library, job.backgrounds, job.renderer, job.environments)
+        self._renderer = open_renderer(self._library, job.renderer)
 
     def render(self, index: int) -> tuple[bytes, SceneSpec, Labels]:
         return render_image(self._job, self._library, self._renderer, index)

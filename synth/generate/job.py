@@ -1,7 +1,5 @@
 """What to render, and the manifest that tells one such job from another."""
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,9 +8,10 @@ from typing import Any
 from synth.config import RENDERERS, SynthConfig
 from synth.objects.library import Library
 from synth.objects.load import load_object
-from synth.objects.mesh_pool import open_pool
-from synth.scene.background import photo_names
-from synth.scene.environment import environment_names
+from synth.objects.mesh_pool import open_meshes
+from synth.scene.background import open_photos
+from synth.scene.environment import open_environments
+from synth.system.pool import Pool
 
 FORMAT = 7
 VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2", "trimesh")
@@ -20,7 +19,10 @@ VERSIONS = ("moderngl", "numpy", "opencv-python-headless", "OpenEXR", "pyrender2
 
 @dataclass(frozen=True)
 class RenderJob:
-    """What to render: image i is a function of these and i alone."""
+    """What to render: image i is a function of these and i alone.
+
+    backgrounds, environments: folders of photos and of environment maps, None = none.
+    """
 
     object_path: str
     config: SynthConfig
@@ -30,15 +32,13 @@ class RenderJob:
     environments: Path | None = None
 
     def library(self) -> Library:
-        photos = photo_names(self.backgrounds) if self.backgrounds else ()
-        maps = environment_names(self.environments) if self.environments else ()
+        """Raises AssetError or DataError for an object or a pool that cannot be read."""
         meshes = self.config.distractors.meshes
         return Library(
             (load_object(self.object_path),),
-            photos,
-            open_pool(Path(meshes)) if meshes else None,
-            maps,
-            self.backgrounds,
+            photos=open_photos(self.backgrounds) if self.backgrounds else None,
+            environments=open_environments(self.environments) if self.environments else None,
+            meshes=open_meshes(Path(meshes)) if meshes else None,
         )
 
 
@@ -49,20 +49,13 @@ def make_manifest(job: RenderJob, library: Library) -> dict[str, Any]:
         "seed": job.seed,
         "renderer": job.renderer,
         "objects": {asset.name: asset.hashes for asset in library.objects},
-        "backgrounds": _pool(job.backgrounds, library.photos),
-        "environments": _pool(job.environments, library.environments),
+        "backgrounds": _summary(library.photos),
+        "environments": _summary(library.environments),
         "distractors": library.meshes.hashes() if library.meshes else None,
         "config": job.config.model_dump(mode="json"),
         "versions": {package: version(package) for package in VERSIONS},
     }
 
 
-def _pool(folder: Path | None, names: tuple[str, ...]) -> dict[str, Any] | None:
-    return {"files": len(names), "sha256": pool_digest(folder, names)} if folder else None
-
-
-def pool_digest(folder: Path, names: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
-    return digest.hexdigest()
+def _summary(pool: Pool | None) -> dict[str, Any] | None:
+    return {"files": len(pool.names), "sha256": pool.digest()} if pool else None

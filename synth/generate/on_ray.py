@@ -15,9 +15,10 @@ from typing import Any
 from synth.dataset.store import Image
 from synth.errors import EnvironmentProblem
 from synth.generate.images import Images, in_order
-from synth.generate.job import RenderJob, pool_digest
+from synth.generate.job import RenderJob
 from synth.objects.library import Library
 from synth.system.cache import cache_folder, publish
+from synth.system.pool import Pool
 from synth.system.worker import tune_worker
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -55,24 +56,21 @@ def render_on_ray(job: RenderJob, library: Library, indices: range, workers: int
 
 
 Parcel = dict[str, Any]
+POOLS = ("photos", "environments", "meshes")
+"""Fields of a Library."""
 
 
 def _parcel(job: RenderJob, library: Library) -> Parcel:
     """References to what a node needs; as they lie in a dictionary, Ray passes them on unopened."""
-    meshes = library.meshes
-    pools = {
-        "backgrounds": _pool(job.backgrounds, library.photos),
-        "environments": _pool(job.environments, library.environments),
-        "meshes": _pool(meshes.folder, tuple(meshes.hashes())) if meshes else None,
-    }
-    return {"job": ray.put((job, library)), "pools": pools}
+    pools: dict[str, Pool | None] = {name: getattr(library, name) for name in POOLS}
+    packed = {name: _packed(pool) for name, pool in pools.items() if pool}
+    return {"job": ray.put((job, library)), "pools": packed}
 
 
-def _pool(folder: Path | None, names: tuple[str, ...]) -> tuple[str, dict[str, Any]] | None:
-    """The digest of a folder's files, and their contents."""
-    if folder is None:
-        return None
-    return pool_digest(folder, names), {name: ray.put((folder / name).read_bytes()) for name in names}
+def _packed(pool: Pool) -> tuple[str, dict[str, Any]]:
+    """The digest of the pool's files, and references to their contents."""
+    files = (*pool.names, *pool.beside)
+    return pool.digest(), {name: ray.put(pool.path(name).read_bytes()) for name in files}
 
 
 _opened: tuple[str, Images] | None = None
@@ -90,19 +88,15 @@ def _render(parcel: Parcel, index: int) -> Image:
 def _open(parcel: Parcel) -> Images:
     tune_worker()
     job, library = ray.get(parcel["job"])
-    folders = {name: _folder(pool) for name, pool in parcel["pools"].items()}
-    job = replace(job, backgrounds=folders["backgrounds"], environments=folders["environments"])
-    library = replace(library, photo_folder=folders["backgrounds"])
-    if folders["meshes"] is not None:
-        library = replace(library, meshes=replace(library.meshes, folder=folders["meshes"]))
-    return Images(job, library)
+    moved = {
+        name: replace(getattr(library, name), folder=_folder(*packed))
+        for name, packed in parcel["pools"].items()
+    }
+    return Images(job, replace(library, **moved))
 
 
-def _folder(pool: tuple[str, dict[str, Any]] | None) -> Path | None:
-    """The pool's files on this node."""
-    if pool is None:
-        return None
-    digest, files = pool
+def _folder(digest: str, files: dict[str, Any]) -> Path:
+    """The folder of a pool's files on this node."""
     folder = cache_folder() / f"pool-{digest}"
     if not folder.is_dir():
         publish(folder, lambda new: _unpack(files, new))

@@ -23,6 +23,7 @@ from synth.errors import DataError, EnvironmentProblem
 from synth.generate.images import Images, in_order
 from synth.generate.job import RenderJob, make_manifest
 from synth.objects.library import Library
+from synth.objects.mesh_pool import check_meshes
 from synth.system.files import locked, write_text
 from synth.system.json_files import read_json
 from synth.system.progress import track
@@ -89,7 +90,7 @@ def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
             path.unlink()
     if held <= {MANIFEST}:
         if library.meshes:
-            library.meshes.check()  # mended later, the pool would be another one
+            check_meshes(library.meshes)  # mended later, the pool would be another one
         write_text(path, json.dumps(manifest, indent=1))
         return
     if MANIFEST not in held:

@@ -1,6 +1,5 @@
 """A folder of meshes to stand around as distractors, read when they are first asked for."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from synth.objects.hulls import convex_corners, merged, stable_poses
 from synth.objects.mesh_files import MESH_SUFFIXES
 from synth.objects.meshes import load_mesh
-from synth.system.files import pool_names
+from synth.system.pool import Pool, open_pool
 from synth.system.progress import track
 from synth.types import Array, Part
 
@@ -30,33 +29,23 @@ class PoolMesh:
     poses: tuple[tuple[Array, float], ...]
 
 
-@dataclass(frozen=True)
-class MeshPool:
-    """names: of the mesh files below `folder`, relative to it, in order."""
-
-    folder: Path
-    names: tuple[str, ...]
-
-    def hashes(self) -> dict[str, str]:
-        """File name -> sha256 of all files of the folder: meshes, materials, textures."""
-        files = sorted(p for p in self.folder.rglob("*") if p.is_file())
-        return {
-            p.relative_to(self.folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
-        }
-
-    def check(self) -> None:
-        """Reads every mesh once. Raises AssetError for the first that is unsound."""
-        for name in track(self.names, len(self.names), "distractor meshes"):
-            load_mesh(self.folder / name, 1.0, self.folder)
-
-    def __getitem__(self, name: str) -> PoolMesh:
-        """Raises AssetError for a file that is no sound mesh."""
-        return _load(self.folder, name)
+def open_meshes(folder: Path) -> Pool:
+    """The pool of the meshes in the folder. Raises DataError when there is none."""
+    pool = open_pool(folder, MESH_SUFFIXES, "distractor meshes")
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    meshes = set(pool.names)
+    return replace(pool, beside=tuple(name for name in files if name not in meshes))
 
 
-def open_pool(folder: Path) -> MeshPool:
-    """Raises DataError when there is no mesh in the folder."""
-    return MeshPool(folder, pool_names(folder, MESH_SUFFIXES, "distractor meshes"))
+def check_meshes(pool: Pool) -> None:
+    """Reads every mesh once. Raises AssetError for the first that is unsound."""
+    for name in track(pool.names, len(pool.names), "distractor meshes"):
+        load_mesh(pool.path(name), 1.0, pool.folder)
+
+
+def pool_mesh(pool: Pool, name: str) -> PoolMesh:
+    """A mesh of the pool. Raises AssetError for a file that is no sound mesh."""
+    return _load(pool.folder, name)
 
 
 @lru_cache(maxsize=MESHES_KEPT)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from synth.geometry import apply, rays
 from synth.objects.library import Library
-from synth.objects.mesh_pool import box_projected
+from synth.objects.mesh_pool import box_projected, pool_mesh
 from synth.scene.background import crop_photo, load_photo
 from synth.scene.instances import hull_world, middle, projected_box
 from synth.scene.surfaces import surface
@@ -84,13 +83,13 @@ def backdrop(scene: SceneSpec) -> tuple[Array, NDArray[np.int64], Array]:
     return vertices, faces.astype(np.int64), uv
 
 
-def backdrop_texture(scene: SceneSpec, photos: Path | None) -> NDArray[np.uint8]:
+def backdrop_texture(scene: SceneSpec, library: Library) -> NDArray[np.uint8]:
     """(h, w, 3) uint8: the photo's crop in the image's size, or the surface's tile."""
     background, camera = scene.background, scene.camera
     if background.kind == "photo":
-        if photos is None:
-            raise ValueError("the scene shows a photo, but the renderer has no folder of photos")
-        photo = load_photo(photos / background.photo)
+        if library.photos is None:
+            raise ValueError("the scene shows a photo, but the library has no photos")
+        photo = load_photo(library.photos.path(background.photo))
         return crop_photo(photo, background.crop, background.flip, camera.width_px, camera.height_px)
     tile = surface(background.kind, background.seed)
     return np.ascontiguousarray(tile[:, ::-1]) if background.flip else tile
@@ -174,7 +173,7 @@ def distractor_parts(distractor: Distractor, library: Library) -> tuple[Part, ..
     """The distractor in its own frame; of a mesh, all parts."""
     if library.meshes is None or distractor.shape not in library.meshes.names:
         return (distractor_part(distractor),)
-    parts = library.meshes[distractor.shape].parts
+    parts = pool_mesh(library.meshes, distractor.shape).parts
     return tuple(
         replace(
             part,

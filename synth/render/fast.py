@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -161,10 +160,8 @@ def boxes(draws: Sequence[_Draw]) -> Array:
 class FastRenderer:
     """See synth.render.protocol.Renderer."""
 
-    def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
+    def __init__(self, library: Library) -> None:
         self._library = library
-        self._photos = photos
-        self._environments = environments
         self._gl = open_context()
         self._anisotropy = 1.0 if "llvmpipe" in self._gl.info["GL_RENDERER"] else ANISOTROPY
         self._programs: dict[tuple[str | int, ...], moderngl.Program] = {}
@@ -212,7 +209,7 @@ class FastRenderer:
 
     def _render(self, scene: SceneSpec, view: _View) -> RenderResult:
         if scene.background.kind == "photo":  # before anything is drawn: later it would wait for that
-            photo = backdrop_texture(scene, self._photos)
+            photo = backdrop_texture(scene, self._library)
             self._targets.photo.write(cv2.LUT(photo, ROOT_FROM_SRGB), viewport=(0, 0, *self._targets.size))
         depth_m = background_depth(scene)
         instance_id = np.zeros(depth_m.shape, np.int32)
@@ -263,7 +260,7 @@ class FastRenderer:
             if draws and scene.background.on_plane
             else None,
         )
-        surround, R_surround_from_world = surround_of(scene, self._environments, self._photos)
+        surround, R_surround_from_world = surround_of(scene, self._library)
         for level, radiance in enumerate(surround.levels):
             self._surround.write(radiance.astype("f2").tobytes(), level=level)
         self._set_frame(view, surround.irradiance, R_surround_from_world)

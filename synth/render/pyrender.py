@@ -6,7 +6,6 @@ environment only the mean colour arrives, the same from all sides; lights are po
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
@@ -139,10 +138,8 @@ class _Offscreen(pyrender.OffscreenRenderer):
 class PyrenderRenderer:
     """See synth.render.protocol.Renderer."""
 
-    def __init__(self, library: Library, photos: Path | None, environments: Path | None) -> None:
+    def __init__(self, library: Library) -> None:
         self._library = library
-        self._photos = photos
-        self._environments = environments
         try:
             self._gl = _Offscreen(64, 64)
         except Exception as error:
@@ -190,7 +187,7 @@ class PyrenderRenderer:
     def _build(self, scene: SceneSpec) -> tuple[_Scene, list[list[Any]]]:
         """The pyrender scene, and the mesh nodes of each object."""
         centre, radius = shadow_region(scene, self._library)
-        surround, _ = surround_of(scene, self._environments, self._photos)
+        surround, _ = surround_of(scene, self._library)
         stage = _Scene(scene.ambient * surround.mean, centre, radius)
         stage.ground = stage.add_mesh(self._ground(scene), np.eye(4))
         nodes = []
@@ -246,7 +243,7 @@ class PyrenderRenderer:
 
     def _ground(self, scene: SceneSpec) -> Any:
         vertices, faces, uv = backdrop(scene)
-        texture = _texture(backdrop_texture(scene, self._photos))
+        texture = _texture(backdrop_texture(scene, self._library))
         tint = np.ones(3) if scene.background.kind == "photo" else np.array(scene.background.tint)
         if scene.background.on_plane:
             material = pyrender.MetallicRoughnessMaterial(

@@ -10,6 +10,7 @@ from scipy.spatial import ConvexHull
 
 from synth.geometry import apply
 from synth.objects.library import Library
+from synth.objects.mesh_pool import pool_mesh
 from synth.render.contents import unit_shape
 from synth.scene.instances import moved
 from synth.types import Array, Distractor, SceneSpec
@@ -114,7 +115,7 @@ def pieces(scene: SceneSpec, library: Library) -> list[Array]:
 def _hull(distractor: Distractor, library: Library) -> Array:
     """(H, 3) corners in the distractor's own frame."""
     if library.meshes is not None and distractor.shape in library.meshes.names:
-        return np.asarray(library.meshes[distractor.shape].corners * max(distractor.size_m))
+        return np.asarray(pool_mesh(library.meshes, distractor.shape).corners * max(distractor.size_m))
     return np.asarray(unit_hull(distractor.shape) * np.array(distractor.size_m))
 
 

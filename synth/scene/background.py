@@ -1,6 +1,5 @@
 """What stands behind the objects: a photo of the pool or a procedural surface."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 from synth.config import SynthConfig
 from synth.scene.streams import log_uniform
 from synth.scene.surfaces import SURFACE_SEEDS, SURFACES
-from synth.system.files import pool_names
 from synth.system.pictures import SUFFIXES, image_size, load_rgb
+from synth.system.pool import Pool, open_pool
 from synth.types import (
     Background,
     Rgb,
@@ -23,13 +22,13 @@ from synth.types import (
 MAX_PHOTO_PX = 1280
 
 
-def photo_names(folder: Path) -> tuple[str, ...]:
-    """Names of the pool's photos relative to `folder`, sorted. Raises DataError when there is none, and for a
-    file that does not begin as an image."""
-    names = pool_names(folder, SUFFIXES, "background photos")
-    for name in names:
-        image_size(folder / name)
-    return names
+def open_photos(folder: Path) -> Pool:
+    """The pool of the photos in the folder. Raises DataError when there is none, and for a file that does not
+    begin as an image."""
+    pool = open_pool(folder, SUFFIXES, "background photos")
+    for name in pool.names:
+        image_size(pool.path(name))
+    return pool
 
 
 @lru_cache(maxsize=64)
@@ -61,15 +60,15 @@ def crop_photo(
 
 
 def sample_background(
-    config: SynthConfig, photos: Sequence[str], diameter: float, on_plane: bool, rng: Rng
+    config: SynthConfig, photos: Pool | None, diameter: float, on_plane: bool, rng: Rng
 ) -> Background:
     """A photo of the pool (if there is one) or a procedural surface."""
-    is_photo = rng.random() < config.background.photo and len(photos) > 0
+    is_photo = rng.random() < config.background.photo and photos is not None
     zoom = rng.uniform(0.35, 1.0)
     x0, y0 = rng.uniform(0.0, 1.0 - zoom, 2)
     return Background(
         kind="photo" if is_photo else SURFACES[rng.integers(len(SURFACES))],
-        photo=photos[int(rng.integers(len(photos)))] if is_photo else "",
+        photo=photos.names[int(rng.integers(len(photos.names)))] if photos and is_photo else "",
         crop=(float(x0), float(y0), float(zoom), float(zoom)),
         flip=bool(rng.random() < 0.5),
         seed=int(rng.integers(SURFACE_SEEDS)),

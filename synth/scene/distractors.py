@@ -8,12 +8,13 @@ import numpy as np
 
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid
-from synth.objects.mesh_pool import MeshPool
+from synth.objects.mesh_pool import pool_mesh
 from synth.scene.instances import hull_world
 from synth.scene.placement import ground_points
 from synth.scene.polygons import convex_overlap, footprint
 from synth.scene.streams import log_uniform
 from synth.scene.surfaces import SURFACE_SEEDS, SURFACES
+from synth.system.pool import Pool
 from synth.types import (
     Camera,
     Distractor,
@@ -83,7 +84,7 @@ def sample_distractors(
 
 
 def mesh_distractors(
-    config: SynthConfig, pool: MeshPool | None, on_plane: bool, distractors: Sequence[Distractor], rng: Rng
+    config: SynthConfig, pool: Pool | None, on_plane: bool, distractors: Sequence[Distractor], rng: Rng
 ) -> tuple[Distractor, ...]:
     """`distractors`, the share `mesh_share` of them replaced by meshes of the pool that are no larger.
 
@@ -95,9 +96,9 @@ def mesh_distractors(
     )
 
 
-def _as_mesh(pool: MeshPool, on_plane: bool, distractor: Distractor, rng: Rng) -> Distractor:
+def _as_mesh(pool: Pool, on_plane: bool, distractor: Distractor, rng: Rng) -> Distractor:
     name = pool.names[int(rng.integers(len(pool.names)))]
-    mesh = pool[name]
+    mesh = pool_mesh(pool, name)
     size, T = max(distractor.size_m), distractor.T_world_from_object.copy()
     if on_plane and math.isclose(T[2, 2], 1.0):
         T[:3, :3] = T[:3, :3] @ mesh.poses[rng.choice(len(mesh.poses), p=[p for _, p in mesh.poses])][0]

@@ -15,8 +15,9 @@ import OpenEXR
 from numpy.typing import NDArray
 
 from synth.errors import DataError
+from synth.objects.library import Library
 from synth.scene.background import crop_photo, load_photo
-from synth.system.files import pool_names
+from synth.system.pool import Pool, open_pool
 from synth.types import Array, Background, Camera, SceneSpec
 
 SUFFIXES = (".exr", ".hdr")
@@ -53,28 +54,27 @@ class Surround:
     mean: Array
 
 
-def environment_names(folder: Path) -> tuple[str, ...]:
-    """Names of the pool's maps relative to `folder`, sorted. Raises DataError when there is none."""
-    return pool_names(folder, SUFFIXES, "environment maps")
+def open_environments(folder: Path) -> Pool:
+    """The pool of the maps in the folder. Raises DataError when there is none."""
+    return open_pool(folder, SUFFIXES, "environment maps")
 
 
-def surround_of(scene: SceneSpec, maps: Path | None, photos: Path | None) -> tuple[Surround, Array]:
-    """The light around the scene, and the rotation (3, 3) from world into its frame.
-
-    maps, photos: folders of the pools.
-    """
+def surround_of(scene: SceneSpec, library: Library) -> tuple[Surround, Array]:
+    """The light around the scene, and the rotation (3, 3) from world into its frame."""
     chosen, R_camera_from_world = scene.environment, scene.camera.T_world_from_camera[:3, :3].T
     if chosen is None:
         return white(), np.eye(3)
     if not chosen.map:
-        if photos is None:
-            raise ValueError("the scene is lit by a photo, but the renderer has no folder of photos")
-        photo = small_photo(photos, scene.background, scene.camera)
+        if library.photos is None:
+            raise ValueError("the scene is lit by a photo, but the library has no photos")
+        photo = small_photo(library.photos, scene.background, scene.camera)
         return surround(photo_radiance(photo)), R_camera_from_world
-    if maps is None:
-        raise ValueError("the scene names an environment map, but the renderer has no folder of them")
+    if library.environments is None:
+        raise ValueError("the scene names an environment map, but the library has none")
     c, s = np.cos(chosen.turn), np.sin(chosen.turn)
-    return map_surround(maps / chosen.map), np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    return map_surround(library.environments.path(chosen.map)), np.array(
+        [[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]
+    )
 
 
 @lru_cache(maxsize=64)
@@ -147,11 +147,11 @@ def _azimuths(width: int) -> Array:
     return np.pi - (np.arange(width) + 0.5) / width * 2 * np.pi
 
 
-def small_photo(photos: Path, background: Background, camera: Camera) -> Radiance:
+def small_photo(photos: Pool, background: Background, camera: Camera) -> Radiance:
     """(h, w, 3) linear RGB of what the image shows of its background's photo, SMALL_PX on its longer side."""
     scale = SMALL_PX / max(camera.width_px, camera.height_px)
     size = max(1, round(scale * camera.width_px)), max(1, round(scale * camera.height_px))
-    return crop_photo(_thumbnail(photos / background.photo), background.crop, background.flip, *size)
+    return crop_photo(_thumbnail(photos.path(background.photo)), background.crop, background.flip, *size)
 
 
 @lru_cache(maxsize=4096)

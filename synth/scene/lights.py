@@ -52,9 +52,10 @@ def sample_environment(
     by_photo, by_map, number = rng.random(3)
     if background.kind == "photo" and by_photo < c.from_photo:
         return Environment("", 0.0)
-    if not library.environments or by_map >= c.environment:
+    if library.environments is None or by_map >= c.environment:
         return None
-    chosen = library.environments[int(number * len(library.environments))]
+    maps = library.environments.names
+    chosen = maps[int(number * len(maps))]
     return Environment(chosen, math.atan2(key.direction[1], key.direction[0]))
 
 

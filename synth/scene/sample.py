@@ -56,8 +56,8 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
     environment = sample_environment(
         config, library, background, lights[0], stream(seed, index, "environment")
     )
-    if environment and not environment.map and library.photo_folder:
-        photo = small_photo(library.photo_folder, background, camera)
+    if environment and not environment.map and library.photos:
+        photo = small_photo(library.photos, background, camera)
         lights, ambient = lit_as(photo, config, camera, lights, ambient)
     lights, ambient = within_white(lights, ambient)
     return SceneSpec(

@@ -1,4 +1,4 @@
-"""Files: pools of them, and writing so that a killed run leaves either the old file or the new one."""
+"""Writing files so that a killed run leaves either the old file or the new one."""
 
 import fcntl
 import os
@@ -6,25 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-
-from synth.errors import DataError
-
-
-def pool_names(folder: Path, suffixes: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """Names of the files below `folder` with such a suffix, relative to it, sorted.
-
-    what: they are, for errors. Raises DataError when there is none, and for names that are not UTF-8.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of {what}")
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-    names = sorted(p.relative_to(folder).as_posix() for p in found)
-    if not names:
-        raise DataError(f"{folder}: no {what} ({', '.join(suffixes)}) in it")
-    for name in names:
-        if name.encode(errors="replace").decode() != name:
-            raise DataError(f"{folder}: the name {name!a} is not UTF-8; rename the file")
-    return tuple(names)
 
 
 @contextmanager

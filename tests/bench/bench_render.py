@@ -36,7 +36,7 @@ from synth.generate.job import RenderJob
 from synth.generate.run import rendered
 from synth.objects.load import ASSETS
 from synth.render.backends import open_renderer
-from synth.scene.background import photo_names
+from synth.scene.background import open_photos
 from synth.system.files import write_bytes
 from synth.system.pictures import load_rgb
 from synth.system.worker import tune_worker
@@ -73,7 +73,7 @@ def plain_pyrender(object_: str, photos: Path | None) -> Callable[[int], None]:
     scene.add(pyrender.DirectionalLight(color=np.ones(3), intensity=3.0), pose=pose)
     colors = {things[0]: (1, 0, 0), things[1]: (2, 0, 0), ground: (0, 0, 0)}
     renderer = pyrender.OffscreenRenderer(*SIZE)
-    pool = [photos / name for name in photo_names(photos)] if photos else []
+    pool = [photos / name for name in open_photos(photos).names] if photos else []
     rng = np.random.default_rng(0)
     out = Path(tempfile.mkdtemp())
 
@@ -96,7 +96,7 @@ def whole_path(backend: str, object_: str, photos: Path | None, maps: Path | Non
     """What a worker of `generate` does for one image."""
     job = RenderJob(object_, load_config("default"), photos, 0, backend, maps)
     library = job.library()
-    renderer = open_renderer(library, photos, backend, maps)
+    renderer = open_renderer(library, backend)
     out = Path(tempfile.mkdtemp())
     (out / "images").mkdir()
 
@@ -131,7 +131,7 @@ def only_render(backend: str, object_: str, photos: Path | None, maps: Path | No
 
     job = RenderJob(object_, load_config("default"), photos, 0, backend, maps)
     library = job.library()
-    renderer = open_renderer(library, photos, backend, maps)
+    renderer = open_renderer(library, backend)
     scenes = [sample_scene(job.config, library, 0, index) for index in range(10)]
     return lambda index: renderer.render(scenes[index % len(scenes)]) and None
 

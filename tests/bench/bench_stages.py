@@ -28,7 +28,7 @@ from synth.labels import make_labels
 from synth.objects.load import ASSETS
 from synth.render.backends import open_renderer
 from synth.render.lens import render_through_lens
-from synth.scene.background import crop_photo, load_photo, photo_names
+from synth.scene.background import crop_photo, load_photo, open_photos
 from synth.scene.sample import sample_scene
 from synth.scene.streams import stream
 from synth.sensor import apply, encode_jpeg
@@ -74,7 +74,7 @@ def main() -> None:
     path = str(ASSETS / chosen.object)
     job = RenderJob(path, config, chosen.backgrounds, 0, environments=chosen.environments)
     library, clock = job.library(), Clock()
-    renderer = open_renderer(library, job.backgrounds, job.renderer, job.environments)
+    renderer = open_renderer(library, job.renderer)
     for cls, name in ((moderngl.Framebuffer, "read"), (moderngl.VertexArray, "render")):
         setattr(cls, name, clock.timed("drawing and reading back", getattr(cls, name)))
     synth.render.fast.backdrop_texture = clock.timed("background photo", synth.render.fast.backdrop_texture)
@@ -117,8 +117,8 @@ def main() -> None:
 
 def least(results: list[tuple[RenderResult, Any]], backgrounds: Path, images: int) -> float:
     """Seconds an image of pasting a rendered object onto a decoded photo and encoding that."""
-    names = photo_names(backgrounds)
-    photos = [load_photo(backgrounds / name) for name in names[:32]]
+    pool = open_photos(backgrounds)
+    photos = [load_photo(pool.path(name)) for name in pool.names[:32]]
     start = time.perf_counter()
     for index in range(images):
         result, scene = results[index % len(results)]

@@ -13,7 +13,7 @@ from synth.generate.job import RenderJob, make_manifest
 from synth.generate.run import generate
 from synth.geometry import apply
 from synth.objects.library import Library
-from synth.objects.mesh_pool import MeshPool, open_pool
+from synth.objects.mesh_pool import open_meshes, pool_mesh
 from synth.render.contents import distractor_parts
 from synth.render.shade import pieces
 from synth.scene.distractors import SHAPES
@@ -21,26 +21,27 @@ from synth.scene.instances import hull_world
 from synth.scene.polygons import convex_overlap, footprint
 from synth.scene.sample import sample_scene
 from synth.scene.scene_json import scene_from_json, scene_to_json
+from synth.system.pool import Pool
 
 SCENES = 30
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> MeshPool:
+def pool(tmp_path: Path) -> Pool:
     (tmp_path / "deep").mkdir()
     trimesh.creation.box((1, 40, 5)).apply_translation((99, 0, 0)).export(tmp_path / "plank.ply")
     trimesh.creation.cone(2, 6).export(tmp_path / "deep" / "cone.stl")
     (tmp_path / "notes.txt").write_text("no mesh")
-    return open_pool(tmp_path)
+    return open_meshes(tmp_path)
 
 
 def config(share: float) -> SynthConfig:
     return SynthConfig.model_validate({"distractors": {"count": [3, 5], "mesh_share": share}})
 
 
-def test_pool_names_its_meshes_in_order_and_brings_them_to_one_size(pool: MeshPool) -> None:
+def test_pool_names_its_meshes_in_order_and_brings_them_to_one_size(pool: Pool) -> None:
     assert pool.names == ("deep/cone.stl", "plank.ply")
-    plank = pool["plank.ply"]
+    plank = pool_mesh(pool, "plank.ply")
     assert plank.size == pytest.approx((1 / 40, 1, 1 / 8))
     vertices = plank.parts[0].vertices
     assert vertices.max(0) == pytest.approx(np.array(plank.size) / 2)
@@ -49,18 +50,16 @@ def test_pool_names_its_meshes_in_order_and_brings_them_to_one_size(pool: MeshPo
 
 def test_folder_without_meshes_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing: no such folder of distractor meshes"):
-        open_pool(tmp_path / "nothing")
+        open_meshes(tmp_path / "nothing")
 
 
-def test_file_that_is_no_mesh_is_named(pool: MeshPool) -> None:
+def test_file_that_is_no_mesh_is_named(pool: Pool) -> None:
     (pool.folder / "broken.ply").write_text("ply")
     with pytest.raises(AssetError, match=r"broken\.ply: cannot be read as a mesh"):
-        open_pool(pool.folder)["broken.ply"]
+        pool_mesh(open_meshes(pool.folder), "broken.ply")
 
 
-def test_a_broken_mesh_is_found_before_the_first_image(
-    pool: MeshPool, box_folder: Path, tmp_path: Path
-) -> None:
+def test_a_broken_mesh_is_found_before_the_first_image(pool: Pool, box_folder: Path, tmp_path: Path) -> None:
     (pool.folder / "zzz.stl").write_text("no mesh")
     meshes = SynthConfig.model_validate({"distractors": {"meshes": str(pool.folder)}})
     job = RenderJob(str(box_folder), meshes, None, 0)
@@ -69,7 +68,7 @@ def test_a_broken_mesh_is_found_before_the_first_image(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_share_zero_and_no_folder_give_the_same_scenes(pool: MeshPool, box_library: Library) -> None:
+def test_share_zero_and_no_folder_give_the_same_scenes(pool: Pool, box_library: Library) -> None:
     with_pool = Library(box_library.objects, meshes=pool)
     for index in range(5):
         plain = scene_to_json(sample_scene(config(0.0), box_library, 0, index))
@@ -79,7 +78,7 @@ def test_share_zero_and_no_folder_give_the_same_scenes(pool: MeshPool, box_libra
 
 
 def test_meshes_stand_on_the_ground_or_hang_before_the_object_and_enter_none(
-    pool: MeshPool, box_library: Library
+    pool: Pool, box_library: Library
 ) -> None:
     library = Library(box_library.objects, meshes=pool)
     surfaces, standing, total = set(), 0, 0
@@ -89,7 +88,7 @@ def test_meshes_stand_on_the_ground_or_hang_before_the_object_and_enter_none(
         for d in scene.distractors:
             assert d.shape not in SHAPES
             surfaces.add(bool(d.surface))
-            corners = apply(d.T_world_from_object, pool[d.shape].corners * max(d.size_m))
+            corners = apply(d.T_world_from_object, pool_mesh(pool, d.shape).corners * max(d.size_m))
             total += 1
             if abs(corners[:, 2].min()) < 1e-9:
                 standing += 1
@@ -102,7 +101,7 @@ def test_meshes_stand_on_the_ground_or_hang_before_the_object_and_enter_none(
 
 
 def test_folder_is_relative_to_the_config_and_hashed_in_the_manifest(
-    pool: MeshPool, box_folder: Path, tmp_path: Path
+    pool: Pool, box_folder: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("distractors: {meshes: deep}\n")
@@ -115,7 +114,7 @@ def test_folder_is_relative_to_the_config_and_hashed_in_the_manifest(
     assert set(make_manifest(job, job.library())["distractors"]) == {"cone.stl", "wood.png"}
 
 
-def test_what_a_mesh_darkens_has_the_outline_of_its_parts(pool: MeshPool, box_library: Library) -> None:
+def test_what_a_mesh_darkens_has_the_outline_of_its_parts(pool: Pool, box_library: Library) -> None:
     library = Library(box_library.objects, meshes=pool)
     for index in range(3):
         scene = sample_scene(config(1.0), library, 0, index)

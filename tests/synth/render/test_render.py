@@ -14,6 +14,7 @@ from synth.labels import make_labels
 from synth.objects.library import Library
 from synth.render.backends import open_renderer
 from synth.render.protocol import Renderer
+from synth.scene.environment import open_environments
 from synth.scene.instances import hull_world
 from synth.scene.sample import sample_scene
 from synth.types import Background, Camera, Environment, Look, SceneSpec
@@ -111,7 +112,7 @@ def test_an_environment_colours_things_from_its_side(
     rgb[:16, :, 2], rgb[16:, :, 0] = 1.0, 1.0
     cv2.imwrite(str(tmp_path / "sky.hdr"), rgb[:, :, ::-1])
     scene = box_scene(lights=(), ambient=0.8, environment=Environment("sky.hdr", 0.0))
-    renderer = open_renderer(box_library, environments=tmp_path)
+    renderer = open_renderer(replace(box_library, environments=open_environments(tmp_path)))
     result = renderer.render(scene)
     even = renderer.render(replace(scene, environment=None))
     renderer.close()
@@ -131,7 +132,7 @@ def test_an_environments_mean_colour_reaches_the_picture(
 ) -> None:
     cv2.imwrite(str(tmp_path / "red.hdr"), np.tile(np.float32([0.2, 0.2, 1.0]), (32, 64, 1)))
     scene = box_scene(lights=(), ambient=0.5, environment=Environment("red.hdr", 1.0))
-    renderer = open_renderer(box_library, backend=backend, environments=tmp_path)
+    renderer = open_renderer(replace(box_library, environments=open_environments(tmp_path)), backend)
     result = renderer.render(scene)
     renderer.close()
     red, _, blue = result.rgb[result.instance_id == 1].mean(0)

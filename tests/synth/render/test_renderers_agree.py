@@ -15,14 +15,15 @@ from synth.geometry import rigid
 from synth.labels import make_labels
 from synth.objects.library import Library
 from synth.objects.load import ASSETS, load_object
-from synth.objects.mesh_pool import MeshPool, open_pool
+from synth.objects.mesh_pool import open_meshes
 from synth.render import fast as fast_renderer
 from synth.render.backends import open_renderer
 from synth.render.lens import render_through_lens
 from synth.render.protocol import Renderer
-from synth.scene.background import photo_names
+from synth.scene.background import open_photos
 from synth.scene.instances import hull_world
 from synth.scene.sample import sample_scene
+from synth.system.pool import Pool
 from synth.types import Light, Look, RenderResult, SceneSpec
 
 pytestmark = pytest.mark.gl
@@ -50,10 +51,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     cv2.imwrite(str(pool / "blobs.png"), cv2.resize(noise, (800, 600), interpolation=cv2.INTER_CUBIC))
     assets = [load_object(str(ASSETS / name)) for name in ("glue_tube", "sailboat", "chessboard")]
     meshes = distractor_pool(tmp_path_factory.mktemp("meshes"))
-    renderers = [
-        open_renderer(Library(tuple(assets), meshes=meshes), pool, backend)
-        for backend in ("pyrender", "fast")
-    ]
+    every = Library(tuple(assets), photos=open_photos(pool), meshes=meshes)
+    renderers = [open_renderer(every, backend) for backend in ("pyrender", "fast")]
     config = SynthConfig.model_validate(
         {
             "camera": {"width_px": 320, "height_px": 240},
@@ -64,7 +63,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     )
     found = []
     for index in range(SCENES):
-        library = Library((assets[index % len(assets)],), photo_names(pool), meshes)
+        library = replace(every, objects=(assets[index % len(assets)],))
         scene = sample_scene(config, library, 3, index)
         results = [render_through_lens(renderer, scene) for renderer in renderers]
         labels = [make_labels(scene, library, result) for result in results]
@@ -74,7 +73,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
     return found
 
 
-def distractor_pool(folder: Path) -> MeshPool:
+def distractor_pool(folder: Path) -> Pool:
     """A textured and a plain mesh of several parts, both far from round and far from the origin."""
     torus = trimesh.creation.torus(3.0, 1.0, major_sections=24, minor_sections=12)
     uv = torus.vertices[:, :2] / 8 + 0.5
@@ -84,7 +83,7 @@ def distractor_pool(folder: Path) -> MeshPool:
     table = trimesh.Scene([trimesh.creation.box((10, 6, 0.5)), trimesh.creation.cylinder(1.0, 8.0)])
     table.geometry["geometry_1"].apply_translation((0, 0, -4))
     table.export(folder / "table.glb")
-    return open_pool(folder)
+    return open_meshes(folder)
 
 
 @pytest.mark.slow

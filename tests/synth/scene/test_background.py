@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from synth.errors import DataError
-from synth.scene.background import crop_photo, load_photo, photo_names
+from synth.scene.background import crop_photo, load_photo, open_photos
 from synth.scene.surfaces import SURFACES, surface
 
 
@@ -40,20 +40,20 @@ def test_pool_lists_photos_in_sorted_order(tmp_path: Path) -> None:
             (tmp_path / name).write_text("x")
         else:
             Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG" if name.endswith("png") else "JPEG")
-    assert photo_names(tmp_path) == ("a.JPG", "b.png")
+    assert open_photos(tmp_path).names == ("a.JPG", "b.png")
     assert load_photo(tmp_path / "b.png").shape == (8, 8, 3)
 
 
 def test_missing_or_empty_pool_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no background photos"):
-        photo_names(tmp_path)
+        open_photos(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
-        photo_names(tmp_path / "absent")
+        open_photos(tmp_path / "absent")
 
 
 def test_broken_photo_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    for read in (load_photo, lambda path: photo_names(path.parent)):
+    for read in (load_photo, lambda path: open_photos(path.parent)):
         with pytest.raises(DataError, match=r"bad\.jpg"):
             read(tmp_path / "bad.jpg")
 
@@ -61,7 +61,7 @@ def test_broken_photo_is_named(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_are_refused_and_folders_are_no_photos(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    assert photo_names(tmp_path) == ("a.png",)
+    assert open_photos(tmp_path).names == ("a.png",)
     (tmp_path / "a.png").rename(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.png"))
     with pytest.raises(DataError, match=r"'caf\\udce9\.png' is not UTF-8"):
-        photo_names(tmp_path)
+        open_photos(tmp_path)

@@ -14,8 +14,8 @@ from synth.scene.environment import (
     LEVELS_PX,
     Surround,
     directions,
-    environment_names,
     map_surround,
+    open_environments,
     photo_key,
     photo_radiance,
     read_panorama,
@@ -23,6 +23,7 @@ from synth.scene.environment import (
     surround,
     white,
 )
+from synth.system.pool import Pool
 from synth.types import Background, Camera
 
 
@@ -51,7 +52,7 @@ def test_maps_are_read_in_linear_rgb(tmp_path: Path, suffix: str) -> None:
     else:
         assert cv2.imwrite(str(path), rgb[:, :, ::-1])
     assert read_panorama(path)[5, 7] == pytest.approx([4.0, 2.0, 1.0], rel=0.02)
-    assert environment_names(tmp_path) == (path.name,)
+    assert open_environments(tmp_path).names == (path.name,)
 
 
 def test_values_that_are_not_finite_become_finite(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_black_map_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_maps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no environment maps \(\.exr, \.hdr\) in it"):
-        environment_names(tmp_path)
+        open_environments(tmp_path)
 
 
 def test_white_all_around_renders_white_from_every_side() -> None:
@@ -162,7 +163,7 @@ def test_light_comes_from_what_the_image_shows_of_its_photo(tmp_path: Path, size
     photo[:, 300:] = 255
     Image.fromarray(photo).save(tmp_path / "a.png")
     background = Background("photo", "a.png", (0.0, 0.0, 1.0, 1.0), False, 0, 1.0, 0.5, False)
-    small = small_photo(tmp_path, background, Camera(*size, np.eye(3), np.eye(4)))
+    small = small_photo(Pool(tmp_path, ("a.png",)), background, Camera(*size, np.eye(3), np.eye(4)))
     shown = crop_photo(photo, background.crop, background.flip, *size)
     assert small.shape[0] / small.shape[1] == pytest.approx(size[1] / size[0], rel=0.05)
     assert (small.max() > 0.5) == bool(shown.max() > 128)

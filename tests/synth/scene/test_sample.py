@@ -16,12 +16,14 @@ from synth.geometry import project
 from synth.objects.library import Library
 from synth.objects.load import load_object
 from synth.scene import placement
+from synth.scene.background import open_photos
 from synth.scene.instances import camera_from_object, hull_world, object_points, projected_box
 from synth.scene.lights import kelvin_to_rgb
 from synth.scene.polygons import convex_overlap, footprint
 from synth.scene.sample import sample_scene
 from synth.scene.scene_json import scene_from_json, scene_to_json
 from synth.scene.streams import stream
+from synth.system.pool import Pool
 
 SCENES = 60
 
@@ -268,8 +270,10 @@ def test_what_is_placed_is_outlined_once_however_many_there_are(
 # --- environment -----------------------------------------------------------------------------------------
 
 
-def test_environment_shares_follow_the_config(box_library: Library) -> None:
-    library = replace(box_library, photos=("a.jpg",), environments=("sky.exr", "room.exr"))
+def test_environment_shares_follow_the_config(box_library: Library, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 80, 3), 128, np.uint8))
+    maps = Pool(tmp_path, ("room.exr", "sky.exr"))
+    library = replace(box_library, photos=open_photos(tmp_path), environments=maps)
     config = SynthConfig.model_validate({"light": {"environment": 0.5, "from_photo": 1.0}})
     scenes = [sample_scene(config, library, 0, index) for index in range(SCENES)]
     of_photo = [s for s in scenes if s.background.kind == "photo"]
@@ -280,7 +284,7 @@ def test_environment_shares_follow_the_config(box_library: Library) -> None:
 
 
 def test_a_maps_bright_side_stands_where_the_key_light_is(box_library: Library) -> None:
-    library = replace(box_library, environments=("sky.exr",))
+    library = replace(box_library, environments=Pool(Path(), ("sky.exr",)))
     for index in range(20):
         scene = sample_scene(SynthConfig(), library, 0, index)
         if scene.environment:
@@ -296,7 +300,7 @@ def test_the_key_light_comes_from_a_photos_bright_side(box_library: Library, tmp
     photo = np.full((240, 320, 3), 20, np.uint8)
     photo[:, 240:] = [90, 200, 250]  # BGR: an orange window on the right
     cv2.imwrite(str(tmp_path / "a.png"), photo)
-    library = replace(box_library, photos=("a.png",), photo_folder=tmp_path)
+    library = replace(box_library, photos=open_photos(tmp_path))
     config = SynthConfig.model_validate({"light": {"from_photo": 1.0}, "background": {"photo": 1.0}})
     to_the_right = []
     for index in range(30):
