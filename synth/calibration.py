@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from synth.errors import ConfigError
 from synth.geometry import BROWN_CONRADY_COUNTS, FISHEYE_COUNT, from_opencv
-from synth.system.yaml_files import Loader, describe, read_yaml
+from synth.system.yaml_files import Loader, read_yaml, validation_text
 from synth.types import Array, Camera, Distortion
 
 FISHEYE_NAMES = ("fisheye", "equidistant", "kannala_brandt4")
@@ -74,7 +74,7 @@ def read_calibration(path: Path) -> Calibration:
             coefficients=tuple(_numbers(raw, "distortion_coefficients", path)),
         )
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from error
+        raise ConfigError(f"{path}: {validation_text(error)}") from error
 
 
 def _numbers(raw: dict[str, Any], field: str, path: Path) -> list[float]:

@@ -69,12 +69,12 @@ def render(
     renderer: str,
 ) -> None:
     """Render a labelled data set, or top one up to N images."""
-    from synth.config import load_config
+    from synth.config import load_synth_config
     from synth.generate.job import RenderJob
     from synth.generate.run import generate
 
     photos, maps = background_folder(backgrounds), environment_folder(environments)
-    job = RenderJob(object_, load_config(config), photos, seed, renderer, maps)
+    job = RenderJob(object_, load_synth_config(config), photos, seed, renderer, maps)
     new = generate(job, out, n, workers, executor, layout)
     console.print(f"{out}: {new} images rendered, {n} asked for")
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from synth.calibration import Calibration, read_calibration
 from synth.errors import ConfigError
 from synth.system.shipped import shipped_folder
-from synth.system.yaml_files import Range, WholeRange, between, describe, read_yaml
+from synth.system.yaml_files import Range, WholeRange, between, read_yaml, validation_text
 
 RENDERERS = ("fast", "pyrender")
 """Backends of synth.render, the default first: equal labels; pyrender is the slow reference."""
@@ -139,7 +139,7 @@ class SynthConfig(_Strict):
     sensor: SensorConfig = SensorConfig()
 
 
-def load_config(name_or_path: str | Path) -> SynthConfig:
+def load_synth_config(name_or_path: str | Path) -> SynthConfig:
     """A file, or NAME for configs/synth/NAME.yaml. Raises ConfigError naming file and field."""
     path = Path(name_or_path)
     if not path.suffix:
@@ -148,7 +148,7 @@ def load_config(name_or_path: str | Path) -> SynthConfig:
     try:
         return SynthConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from error
+        raise ConfigError(f"{path}: {validation_text(error)}") from error
 
 
 def _with_calibration(raw: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def inverse(T: Array) -> Array:
     return rigid(T[:3, :3].T, -T[:3, :3].T @ T[:3, 3])
 
 
-def apply(T: Array, points: Array) -> Array:
+def transform_points(T: Array, points: Array) -> Array:
     """points: (N, 3) in b. Returns (N, 3) in a for T = T_a_from_b."""
     return np.asarray(points @ T[:3, :3].T + T[:3, 3])
 

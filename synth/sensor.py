@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.types import Sensor
+from synth.types import Rgb, Sensor
 
-Image = NDArray[np.uint8]
 Linear = NDArray[np.float32]
 
 GAMMA = 2.2
@@ -31,9 +30,9 @@ _ENCODED = ((np.arange(FULL + 1) / FULL) ** (1 / GAMMA)).astype(np.float32)
 _S_CURVE = _ENCODED * _ENCODED * (3 - 2 * _ENCODED)
 
 
-def apply(
-    rgb: Image, sensor: Sensor, rng: np.random.Generator, objects: NDArray[np.bool_] | None = None
-) -> Image:
+def through_sensor(
+    rgb: Rgb, sensor: Sensor, rng: np.random.Generator, objects: NDArray[np.bool_] | None = None
+) -> Rgb:
     """rgb: (H, W, 3) uint8 sRGB. Returns the picture as the sensor would record it, before JPEG.
 
     objects: (H, W), the pixels that show any: they move where the camera does not, and are exposed for.
@@ -83,7 +82,7 @@ def apply(
 
 
 def exposure(light: Linear, mean_light: float, objects: NDArray[np.bool_] | None) -> float:
-    """The gain that `apply` speaks of."""
+    """The gain of automatic exposure, see through_sensor."""
     mean = float(np.mean(cv2.mean(light)[:3]))
     gain = float(np.clip(mean_light / max(mean, 1e-6), 1 / MAX_GAIN, MAX_GAIN))
     if objects is None or not objects[METERED].any():
@@ -92,14 +91,14 @@ def exposure(light: Linear, mean_light: float, objects: NDArray[np.bool_] | None
     return min(gain, 1 / max(float(np.quantile(brightest, HIGHLIGHTS)), 1e-6))
 
 
-def tone_curve(sensor: Sensor) -> Image:
+def tone_curve(sensor: Sensor) -> NDArray[np.uint8]:
     """(FULL + 1,) uint8: what each light is encoded as."""
     value = (1 - sensor.tone) * _ENCODED + sensor.tone * _S_CURVE
     scale = 255 * sensor.contrast
     return np.clip(value * scale + (128 - scale / 2), 0, 255).astype(np.uint8)
 
 
-def noise_levels(sensor: Sensor, curve: Image) -> Linear:
+def noise_levels(sensor: Sensor, curve: NDArray[np.uint8]) -> Linear:
     """(256,) deviation of the noise, in levels, at each encoded value: half of what a deviation up and one
     down in light make of it."""
     light = np.searchsorted(curve, np.arange(256), side="left").clip(0, FULL) / FULL
@@ -181,7 +180,7 @@ def motion_kernel(length_px: float, angle: float) -> Linear:
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
-def encode_jpeg(rgb: Image, quality: int) -> bytes:
+def encode_jpeg(rgb: Rgb, quality: int) -> bytes:
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:

@@ -298,7 +298,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Sensor:
-    """What lens and sensor do to the rendered image; see sensor.apply for units."""
+    """What lens and sensor do to the rendered image; see synth.sensor.through_sensor for units."""
 
     mean_light: float | None
     white_balance: tuple[float, float, float]

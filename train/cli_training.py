@@ -78,7 +78,7 @@ def train_command(
     """Train a detector on rendered images, real photos or both."""
     tune_cpu()
     from synth.cli import background_folder, environment_folder
-    from synth.config import load_config as load_render_config
+    from synth.config import load_synth_config
     from synth.generate.job import RenderJob
     from train.config import load_train_config, preset_path, with_changes
     from train.detect.predict import snapshot_folder
@@ -99,7 +99,7 @@ def train_command(
     if ONLINE in synthetic:
         if len(synthetic) > 1:
             raise ConfigError("--synth: online stands alone, got other sets beside it")
-        job_config = load_render_config(config)
+        job_config = load_synth_config(config)
         photos, maps = background_folder(backgrounds), environment_folder(environments)
         online = RenderJob(objects[0], job_config, photos, recipe.seed, environments=maps)
     sources = TrainSources(

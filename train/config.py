@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from synth.errors import ConfigError
 from synth.system.shipped import shipped_folder
-from synth.system.yaml_files import describe, read_yaml
+from synth.system.yaml_files import read_yaml, validation_text
 from train.backbones import BACKBONES
 
 PRESET_FOLDER = shipped_folder("configs") / "train"
@@ -212,7 +212,7 @@ def parse_config(raw: dict[str, Any], where: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {describe(error)}") from error
+        raise ConfigError(f"{where}: {validation_text(error)}") from error
 
 
 def with_changes(config: TrainConfig, changes: dict[str, dict[str, Any] | Any], where: str) -> TrainConfig:

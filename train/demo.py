@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from synth.config import load_config as load_synth_config
+from synth.config import load_synth_config
 from synth.dataset.coco import read_coco
 from synth.dataset.log import ANNOTATIONS
 from synth.fetch.chessboards import chessboard_photos

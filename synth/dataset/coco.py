@@ -81,10 +81,10 @@ def categories_from_json(rows: Any, where: str) -> tuple[Category, ...]:
     """Raises DataError when `rows` is no list of categories, or is empty."""
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{where}: expected a list of categories, at least one, got {rows!r:.60}")
-    return distinct(tuple(category_from_json(row, where) for row in rows), where)
+    return require_distinct(tuple(category_from_json(row, where) for row in rows), where)
 
 
-def distinct(categories: tuple[Category, ...], where: str) -> tuple[Category, ...]:
+def require_distinct(categories: tuple[Category, ...], where: str) -> tuple[Category, ...]:
     """`categories`, or a DataError when two have the same id or name."""
     for field in ("id", "name"):
         for value, times in Counter(getattr(category, field) for category in categories).items():
@@ -93,7 +93,7 @@ def distinct(categories: tuple[Category, ...], where: str) -> tuple[Category, ..
     return categories
 
 
-def sound(category: Category, where: str) -> Category:
+def require_consistent(category: Category, where: str) -> Category:
     """`category`, or a DataError when its keypoints' names, skeleton and sigmas contradict each other."""
     place, schema, k = f"{where}: category {category.name!r}", category.schema, len(category.schema)
     if len(set(schema.names)) != k:
@@ -125,7 +125,7 @@ def category_from_json(raw: dict[str, Any], where: str) -> Category:
         category = Category(int(raw["id"]), str(raw["name"]), schema)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: category {raw.get('name')!r} is malformed: {error}") from error
-    return sound(category, where)
+    return require_consistent(category, where)
 
 
 def _flip_pair(pair: Any, names: list[str]) -> tuple[int, int]:

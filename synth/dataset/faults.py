@@ -38,7 +38,7 @@ EXAMPLES_KEPT = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class FaultCount:
     """A kind of fault (see FAULTS), how often it occurs, and where first."""
 
     kind: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 @dataclass
-class Log:
+class FaultLog:
     """prefix: what all further examples begin with."""
 
     prefix: str = ""
@@ -64,8 +64,8 @@ class Log:
         if len(kept) < EXAMPLES_KEPT:
             kept.append(self.prefix + where)
 
-    def findings(self) -> tuple[Finding, ...]:
-        return tuple(Finding(k, self.counts[k], tuple(self.examples[k])) for k in FAULTS if self.counts[k])
+    def faults(self) -> tuple[FaultCount, ...]:
+        return tuple(FaultCount(k, self.counts[k], tuple(self.examples[k])) for k in FAULTS if self.counts[k])
 
 
 def is_integer(value: Any) -> bool:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from synth.dataset.coco import ImageLabels
 from synth.errors import DataError
-from synth.system.pictures import SUFFIXES, image_size
+from synth.system.pictures import SUFFIXES, header_size
 from synth.system.shards import open_file
 
 
 def place(source: Path, target: Path) -> tuple[int, int]:
     """The image `source`, or what it is a symbolic link to, also as `target`: linked where the disk allows
-    it, else copied. Returns its size as image_size does. Raises DataError when it is absent or no image, or
+    it, else copied. Returns its size as header_size does. Raises DataError when it is absent or no image, or
     `target` is there already."""
-    size = image_size(source)
+    size = header_size(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)

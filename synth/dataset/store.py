@@ -19,7 +19,7 @@ from synth.system.shards import END, members, pack, read_member
 
 LOG_IMAGES = 10_000
 SHARD_IMAGES = 1_000
-Image = tuple[bytes, bytes]
+StoredImage = tuple[bytes, bytes]
 """JPEG, and the row of the log as one line of JSON."""
 
 
@@ -35,7 +35,7 @@ class Store(Protocol):
     def recover(self) -> int:
         """Cuts off what a killed run left unfinished; returns the number of images that are there."""
 
-    def append(self, start: int, images: Iterable[Image]) -> Iterator[None]:
+    def append(self, start: int, images: Iterable[StoredImage]) -> Iterator[None]:
         """Stores the images `start`, start + 1, …; yields when one is on the disk."""
 
     def rows(self) -> Iterator[bytes]:
@@ -84,7 +84,7 @@ class FolderStore:
             log.unlink()
         return images
 
-    def append(self, start: int, images: Iterable[Image]) -> Iterator[None]:
+    def append(self, start: int, images: Iterable[StoredImage]) -> Iterator[None]:
         for number, group in groupby(enumerate(images, start), lambda image: image[0] // LOG_IMAGES):
             (self._out / "images").mkdir(exist_ok=True)
             with self._log(number).open("ab") as log:
@@ -132,7 +132,7 @@ class ShardStore:
                 break
         return number * SHARD_IMAGES + held
 
-    def append(self, start: int, images: Iterable[Image]) -> Iterator[None]:
+    def append(self, start: int, images: Iterable[StoredImage]) -> Iterator[None]:
         for number, group in groupby(enumerate(images, start), lambda image: image[0] // SHARD_IMAGES):
             shard, part = self._shard(number), self._part(number)
             part.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from synth.dataset.faults import FAULTS, Finding, Log, is_integer
+from synth.dataset.faults import FAULTS, FaultCount, FaultLog, is_integer
 from synth.dataset.formats.shapes import SCHEMA, as_coco, is_shapes
 from synth.dataset.validate_objects import Frame, check_annotations
 from synth.errors import DataError
@@ -36,11 +36,11 @@ class Report:
     n_objects: int
     n_trainable: int
     n_decoded: int
-    findings: tuple[Finding, ...]
+    faults: tuple[FaultCount, ...]
 
     @property
     def has_errors(self) -> bool:
-        return any(finding.level == "error" for finding in self.findings)
+        return any(fault.level == "error" for fault in self.faults)
 
     @property
     def trainable_rate(self) -> float:
@@ -53,9 +53,9 @@ def validate_dataset(path: Path, schema: KeypointSchema | None = None) -> Report
 
     schema: of the object the data is meant for; None skips that comparison. A JSON an image without
     schema.json beside has these keypoints.
-    Raises DataError only when there is no annotation file; all other faults are findings.
+    Raises DataError only when there is no annotation file; all others are counted.
     """
-    log = Log()
+    log = FaultLog()
     n_images = n_objects = n_trainable = n_decoded = 0
     files = _annotation_files(path)
     for file in files:
@@ -83,19 +83,19 @@ def validate_dataset(path: Path, schema: KeypointSchema | None = None) -> Report
     log.prefix = ""
     if n_trainable == 0:
         log.add("nothing_to_learn", str(path))
-    return Report(path, n_images, n_objects, n_trainable, n_decoded, log.findings())
+    return Report(path, n_images, n_objects, n_trainable, n_decoded, log.faults())
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """A table of the findings, worst first, and the rate of objects that can train."""
+    """A table of the faults, worst first, and the rate of objects that can train."""
     console = console or Console()
-    if report.findings:
+    if report.faults:
         table = Table("level", "count", "what", "for example", box=None, pad_edge=False)
         style = {"error": "red", "warning": "yellow", "info": ""}
-        for finding in sorted(report.findings, key=lambda f: list(style).index(f.level)):
-            where = escape("; ".join(finding.examples))
-            level = finding.level
-            table.add_row(level, str(finding.count), FAULTS[finding.kind][1], where, style=style[level])
+        for fault in sorted(report.faults, key=lambda f: list(style).index(f.level)):
+            where = escape("; ".join(fault.examples))
+            level = fault.level
+            table.add_row(level, str(fault.count), FAULTS[fault.kind][1], where, style=style[level])
         console.print(table)
     console.print(
         f"{report.path}: {report.n_images} images, {report.n_objects} objects, of which {report.n_trainable} "
@@ -124,7 +124,7 @@ def _annotation_files(path: Path) -> list[Path]:
     return files
 
 
-def _dicts(rows: Any, where: str, log: Log) -> Iterator[dict[str, Any]]:
+def _dicts(rows: Any, where: str, log: FaultLog) -> Iterator[dict[str, Any]]:
     for position, row in enumerate(rows):
         if isinstance(row, dict):
             yield row
@@ -133,7 +133,7 @@ def _dicts(rows: Any, where: str, log: Log) -> Iterator[dict[str, Any]]:
 
 
 def _check_categories(
-    rows: Iterable[dict[str, Any]], schema: KeypointSchema | None, log: Log
+    rows: Iterable[dict[str, Any]], schema: KeypointSchema | None, log: FaultLog
 ) -> dict[Any, int]:
     """Category id -> number of keypoints, of the categories that can be used."""
     counts: dict[Any, int] = {}
@@ -176,7 +176,9 @@ def _schema_faults(row: dict[str, Any], names: list[Any]) -> Iterator[str]:
         yield f"skeleton, flip_pairs or oks_sigmas is malformed: {error}"
 
 
-def _check_images(rows: list[dict[str, Any]], file: Path, log: Log) -> tuple[dict[Any, Frame | None], int]:
+def _check_images(
+    rows: list[dict[str, Any]], file: Path, log: FaultLog
+) -> tuple[dict[Any, Frame | None], int]:
     """Image id -> size (None where unknown), and how many images' pixels were decoded."""
     frames: dict[Any, Frame | None] = {}
     names: set[str] = set()
@@ -197,7 +199,7 @@ def _check_images(rows: list[dict[str, Any]], file: Path, log: Log) -> tuple[dic
     return frames, decoded
 
 
-def _check_image(row: dict[str, Any], file: Path, decode: bool, where: str, log: Log) -> Frame | None:
+def _check_image(row: dict[str, Any], file: Path, decode: bool, where: str, log: FaultLog) -> Frame | None:
     declared = (row.get("width"), row.get("height"))
     frame = Frame(float(declared[0]), float(declared[1])) if all(map(_is_size, declared)) else None  # type: ignore[arg-type]
     try:

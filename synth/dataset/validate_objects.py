@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.dataset.faults import Log, is_integer
+from synth.dataset.faults import FaultLog, is_integer
 from synth.types import Array
 
 _SLACK_PX = 1.0
@@ -22,7 +22,10 @@ class Frame:
 
 
 def check_annotations(
-    rows: list[dict[str, Any]], frames: dict[Any, Frame | None], keypoint_counts: dict[Any, int], log: Log
+    rows: list[dict[str, Any]],
+    frames: dict[Any, Frame | None],
+    keypoint_counts: dict[Any, int],
+    log: FaultLog,
 ) -> int:
     """How many of the objects can give a keypoint loss."""
     ids: set[Any] = set()
@@ -53,7 +56,7 @@ def check_annotations(
     return trainable
 
 
-def _check_numbers(row: dict[str, Any], k: int, where: str, log: Log) -> tuple[Array, Array] | None:
+def _check_numbers(row: dict[str, Any], k: int, where: str, log: FaultLog) -> tuple[Array, Array] | None:
     """bbox (4,) and keypoints (K, 3), or None when they are no such numbers."""
     box, values = _numbers(row.get("bbox")), _numbers(row.get("keypoints", [0] * 3 * k))
     if box is None or len(box) != 4 or values is None:
@@ -69,7 +72,7 @@ def _check_numbers(row: dict[str, Any], k: int, where: str, log: Log) -> tuple[A
     return None
 
 
-def _check_geometry(box: Array, keypoints: Array, frame: Frame | None, where: str, log: Log) -> bool:
+def _check_geometry(box: Array, keypoints: Array, frame: Frame | None, where: str, log: FaultLog) -> bool:
     """Whether a labelled keypoint lies inside the box. box: x, y, w, h; keypoints: (K, 3)."""
     points = keypoints[keypoints[:, 2] > 0, :2]
     if (box[2:] <= 0).any():
@@ -97,7 +100,7 @@ def _check_geometry(box: Array, keypoints: Array, frame: Frame | None, where: st
     return True
 
 
-def _check_within(box: Array, corners: Array, points: Array, frame: Frame, where: str, log: Log) -> None:
+def _check_within(box: Array, corners: Array, points: Array, frame: Frame, where: str, log: FaultLog) -> None:
     image = np.array([0, 0, frame.width, frame.height])
     if not _inside(corners.reshape(2, 2), image).all():
         is_xyxy = (box[2:] > box[:2]).all() and _inside(box.reshape(2, 2), image).all()

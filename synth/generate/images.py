@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from synth.dataset.log import log_row
-from synth.dataset.store import Image
+from synth.dataset.store import StoredImage
 from synth.generate.job import RenderJob
 from synth.labels import make_labels
 from synth.objects.library import Library
@@ -15,7 +15,7 @@ from synth.render.lens import render_through_lens
 from synth.render.protocol import Renderer
 from synth.scene.sample import sample_scene
 from synth.scene.streams import stream
-from synth.sensor import apply, encode_jpeg
+from synth.sensor import encode_jpeg, through_sensor
 from synth.types import Labels, SceneSpec
 
 
@@ -26,13 +26,15 @@ def render_image(
     scene = sample_scene(job.config, library, job.seed, index)
     result = render_through_lens(renderer, scene)
     noise = stream(job.seed, index, "sensor noise")
-    picture = apply(result.rgb, scene.sensor, noise, result.instance_id > 0)
+    picture = through_sensor(result.rgb, scene.sensor, noise, result.instance_id > 0)
     return encode_jpeg(picture, scene.sensor.jpeg_quality), scene, make_labels(scene, library, result)
 
 
-def in_order(submit: Callable[[int], Future[Image]], indices: range, window: int) -> Iterator[Image]:
+def in_order(
+    submit: Callable[[int], Future[StoredImage]], indices: range, window: int
+) -> Iterator[StoredImage]:
     """What `submit` promises for each index, in order; at most `window` are under way or wait to be taken."""
-    pending: deque[Future[Image]] = deque()
+    pending: deque[Future[StoredImage]] = deque()
     for index in indices:
         pending.append(submit(index))
         if len(pending) >= window:
@@ -52,7 +54,7 @@ class Images:
     def render(self, index: int) -> tuple[bytes, SceneSpec, Labels]:
         return render_image(self._job, self._library, self._renderer, index)
 
-    def stored(self, index: int) -> Image:
+    def stored(self, index: int) -> StoredImage:
         """The image as synth.dataset.store keeps it."""
         jpeg, scene, labels = self.render(index)
         return jpeg, (json.dumps(log_row(scene, labels)) + "\n").encode()

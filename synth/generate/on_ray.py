@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from synth.dataset.store import Image
+from synth.dataset.store import StoredImage
 from synth.errors import EnvironmentProblem
 from synth.generate.images import Images, in_order
 from synth.generate.job import RenderJob
@@ -32,7 +32,7 @@ RETRIES = 3
 """How often an image is begun again when its process or node dies."""
 
 
-def render_on_ray(job: RenderJob, library: Library, indices: range, workers: int) -> Generator[Image]:
+def render_on_ray(job: RenderJob, library: Library, indices: range, workers: int) -> Generator[StoredImage]:
     """The images of these indices, in order. workers: tasks at once; 0 keeps all cores of the cluster busy.
 
     Raises EnvironmentProblem when the cluster cannot be had or an image is lost RETRIES times.
@@ -76,7 +76,7 @@ def _packed(pool: Pool) -> tuple[str, dict[str, Any]]:
 _opened: tuple[str, Images] | None = None
 
 
-def _render(parcel: Parcel, index: int) -> Image:
+def _render(parcel: Parcel, index: int) -> StoredImage:
     """In a worker process of Ray, which keeps the images of one job open from task to task."""
     global _opened
     key = parcel["job"].hex()

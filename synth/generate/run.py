@@ -18,7 +18,7 @@ from typing import Any
 
 from synth.config import EXECUTORS, LAYOUTS
 from synth.dataset.log import ANNOTATIONS, MANIFEST, write_annotations
-from synth.dataset.store import Image, open_store
+from synth.dataset.store import StoredImage, open_store
 from synth.errors import DataError, EnvironmentProblem
 from synth.generate.images import Images, in_order
 from synth.generate.job import RenderJob, make_manifest
@@ -67,7 +67,7 @@ def generate(
 
 def rendered(
     job: RenderJob, library: Library, indices: range, workers: int, executor: str
-) -> Generator[Image]:
+) -> Generator[StoredImage]:
     """The images of these indices, in order."""
     if executor == "processes":
         return _render_in_processes(job, indices, workers or os.cpu_count() or 1)
@@ -111,13 +111,13 @@ def _difference(found: Any, wanted: Any, where: str = "") -> str:
     return "" if found == wanted else f"{where}: {found!r:.60} there, {wanted!r:.60} now"
 
 
-def _render_in_processes(job: RenderJob, indices: range, workers: int) -> Generator[Image]:
+def _render_in_processes(job: RenderJob, indices: range, workers: int) -> Generator[StoredImage]:
     """This process itself never opens an OpenGL context: with Mesa's software rasterizer loaded, importing
     torchvision afterwards crashes."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (job,)) as pool:
 
-        def submit(index: int) -> Future[Image]:
+        def submit(index: int) -> Future[StoredImage]:
             with deaf_to_interrupts():  # starts a worker where one is wanting
                 return pool.submit(_run_in_worker, index)
 
@@ -151,6 +151,6 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def _run_in_worker(index: int) -> Image:
+def _run_in_worker(index: int) -> StoredImage:
     assert _images is not None
     return _images().stored(index)

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from synth.errors import UserError
 from synth.geometry import to_opencv
 from synth.system.files import write_bytes
-from synth.types import OCCLUDED, VISIBLE, KeypointSchema
+from synth.types import OCCLUDED, VISIBLE, KeypointSchema, Rgb
 
-Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
 # Okabe and Ito's colour-blind-safe colours, white for black
 PALETTE: tuple[Color, ...] = (
@@ -31,14 +30,14 @@ _CAPTION_PX = 22
 
 
 def draw_objects(
-    rgb: Image,
+    rgb: Rgb,
     schema: KeypointSchema,
     boxes: ArrayLike,
     keypoints: ArrayLike,
     color: Color | None = None,
     names: bool = False,
     captions: Sequence[str] = (),
-) -> Image:
+) -> Rgb:
     """A copy of `rgb` with boxes, skeletons and keypoints: filled = visible, hollow = occluded.
 
     rgb: (H, W, 3) uint8. boxes: (N, 4) x0, y0, x1, y1. keypoints: (N, K, 3) x, y, v. Pixels are
@@ -72,8 +71,8 @@ def draw_objects(
 
 
 def contact_sheet(
-    images: Sequence[Image], columns: int = 4, tile_px: int = 320, captions: Sequence[str] | None = None
-) -> Image:
+    images: Sequence[Rgb], columns: int = 4, tile_px: int = 320, captions: Sequence[str] | None = None
+) -> Rgb:
     """The images, their longer side scaled to tile_px, in rows as high as their highest image."""
     if not images:
         raise ValueError("contact_sheet: no images")
@@ -92,7 +91,7 @@ def contact_sheet(
     return np.concatenate(rows)
 
 
-def _fitted(image: Image, tile_px: int) -> Image:
+def _fitted(image: Rgb, tile_px: int) -> Rgb:
     height, width = image.shape[:2]
     scale = tile_px / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -100,7 +99,7 @@ def _fitted(image: Image, tile_px: int) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=shrinks), dtype=np.uint8)
 
 
-def write_image(path: Path, rgb: Image, quality: int = 92) -> None:
+def write_image(path: Path, rgb: Rgb, quality: int = 92) -> None:
     """Writes PNG or JPEG, as the suffix says, atomically. rgb: (H, W, 3) uint8 sRGB."""
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):
@@ -119,7 +118,7 @@ def _fixed(point: ArrayLike) -> tuple[int, int]:
 
 
 def _draw_keypoint(
-    canvas: Image, point: tuple[float, float], color: Color, filled: bool, thickness: int
+    canvas: Rgb, point: tuple[float, float], color: Color, filled: bool, thickness: int
 ) -> None:
     center, radius = _fixed(point), 4 * thickness << _SHIFT
     if filled:
@@ -130,7 +129,7 @@ def _draw_keypoint(
         cv2.circle(canvas, center, radius, color, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _write(canvas: Image, text: str, at: tuple[float, float], thickness: int) -> None:
+def _write(canvas: Rgb, text: str, at: tuple[float, float], thickness: int) -> None:
     """Light text with a dark rim; at: left end of its baseline, moved to keep it in the picture."""
     scale = 0.42 * thickness
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, thickness)

@@ -5,7 +5,7 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from synth.geometry import apply, axis_angle
+from synth.geometry import axis_angle, transform_points
 from synth.inspect.remark import KEYPOINT_TOLERANCE, Remark
 from synth.objects.hulls import merged
 from synth.types import Array, ObjectAsset, Part
@@ -124,7 +124,7 @@ def check_rotations(asset: ObjectAsset) -> list[Remark]:
         R, origin = axis_angle(symmetry.axis, angle), np.array(symmetry.origin_m)
         T = np.eye(4)
         T[:3, :3], T[:3, 3] = R, origin - R @ origin
-        misfit = misfit_of(apply(T, points[:QUERIES]), tree) / asset.diameter_m
+        misfit = misfit_of(transform_points(T, points[:QUERIES]), tree) / asset.diameter_m
         how = f"a turn of {np.degrees(angle):.0f} degrees about {axis_text(np.array(symmetry.axis))}"
         if misfit < SYMMETRY_TOLERANCE:
             remarks.append(
@@ -139,7 +139,7 @@ def check_rotations(asset: ObjectAsset) -> list[Remark]:
 
 def _alike(asset: ObjectAsset, field: str, how: str, T: Array) -> list[Remark]:
     """Keypoints that the symmetry's turn T (4, 4) puts in one another's place."""
-    turned, names = apply(T, asset.keypoints_m), asset.schema.names
+    turned, names = transform_points(T, asset.keypoints_m), asset.schema.names
     gaps = np.linalg.norm(turned[:, None] - asset.keypoints_m[None], axis=-1)
     pairs = [(a, b) for a, b in np.argwhere(gaps < KEYPOINT_TOLERANCE * asset.diameter_m) if a != b]
     if not pairs:

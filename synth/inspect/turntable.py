@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from synth.geometry import intrinsics, look_at, rigid, rotation_between, unit
-from synth.inspect.drawing import Image, contact_sheet, draw_objects, write_image
+from synth.inspect.drawing import contact_sheet, draw_objects, write_image
 from synth.labels import make_labels
 from synth.objects.library import Library
 from synth.objects.load import load_object
@@ -23,6 +23,7 @@ from synth.types import (
     ObjectAsset,
     ObjectInstance,
     Part,
+    Rgb,
     SceneSpec,
     Sensor,
 )
@@ -48,7 +49,7 @@ def write_turntable(name_or_path: str | Path, out: Path) -> None:
     write_image(out, picture)
 
 
-def turntable(asset: ObjectAsset, renderer: Renderer) -> Image:
+def turntable(asset: ObjectAsset, renderer: Renderer) -> Rgb:
     """(h, w, 3): VIEWS views around the object, shape variants in turn, keypoints named (hollow = hidden).
 
     renderer: opened on a library that holds `asset`.
@@ -71,7 +72,7 @@ def turntable(asset: ObjectAsset, renderer: Renderer) -> Image:
 
 def view(asset: ObjectAsset, i: int) -> SceneSpec:
     """The i-th scene: the object as placed in the world, alone, in even light, joints at one of JOINTS."""
-    mesh, R = i % len(asset.meshes), standing(asset, i % len(asset.meshes))
+    mesh, R = i % len(asset.meshes), view_rotation(asset, i % len(asset.meshes))
     joints = {
         j.name: {"lowest": j.range[0], "highest": j.range[1]}.get(
             JOINTS[i % len(JOINTS)], min(max(0.0, j.range[0]), j.range[1])
@@ -107,7 +108,7 @@ def view(asset: ObjectAsset, i: int) -> SceneSpec:
     )
 
 
-def standing(asset: ObjectAsset, mesh: int) -> Array:
+def view_rotation(asset: ObjectAsset, mesh: int) -> Array:
     """Rotation of the object for a camera that circles about z: as it rests, upright, or facing +x."""
     placement = asset.placement
     if placement.mode == "resting":

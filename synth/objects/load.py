@@ -21,7 +21,7 @@ from synth.objects.mesh_files import MAX_FILE_BYTES
 from synth.objects.meshes import load_mesh, load_texture
 from synth.objects.spec import JointSpec, MaterialSpec, ObjectSpec, Vec3, unit_axis
 from synth.system.shipped import shipped_folder
-from synth.system.yaml_files import describe, read_yaml
+from synth.system.yaml_files import read_yaml, validation_text
 from synth.types import (
     Array,
     Joint,
@@ -60,7 +60,7 @@ def load_spec(name_or_path: str | Path) -> tuple[Path, ObjectSpec]:
     try:
         return folder, ObjectSpec.model_validate(raw)
     except ValidationError as error:
-        raise AssetError(f"{path}: {describe(error)}") from error
+        raise AssetError(f"{path}: {validation_text(error)}") from error
 
 
 def load_schema(name_or_path: str | Path) -> tuple[str, int, KeypointSchema, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from synth.geometry import apply, rays
+from synth.geometry import rays, transform_points
 from synth.objects.library import Library
 from synth.objects.mesh_pool import box_projected, pool_mesh
 from synth.scene.background import crop_photo, load_photo
@@ -16,7 +16,7 @@ from synth.scene.instances import hull_world, middle, projected_box
 from synth.scene.surfaces import surface
 from synth.types import Array, Distractor, Look, MaterialRange, Part, SceneSpec
 
-Rgb = tuple[float, float, float]
+LinearColor = tuple[float, float, float]
 BACKDROP_CELLS = (32, 24)
 BACKDROP_REACH = 5.0
 """The ground ends at this multiple of the camera's distance from the world's origin."""
@@ -186,7 +186,7 @@ def distractor_parts(distractor: Distractor, library: Library) -> tuple[Part, ..
     )
 
 
-def _times(a: Rgb, b: Rgb) -> Rgb:
+def _times(a: LinearColor, b: LinearColor) -> LinearColor:
     return a[0] * b[0], a[1] * b[1], a[2] * b[2]
 
 
@@ -195,7 +195,8 @@ def may_be_hidden(scene: SceneSpec, library: Library) -> tuple[bool, ...]:
     whose outline's box meets its own."""
     boxes = [projected_box(scene.camera, hull_world(library[o.asset], o)) for o in scene.objects]
     boxes += [
-        projected_box(scene.camera, apply(d.T_world_from_object, _corners(d))) for d in scene.distractors
+        projected_box(scene.camera, transform_points(d.T_world_from_object, _corners(d)))
+        for d in scene.distractors
     ]
     return tuple(
         library[instance.asset].placement.plane_at_m is not None

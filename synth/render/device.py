@@ -120,7 +120,7 @@ def mipmapped(gl: moderngl.Context, size: int, components: int, dtype: str, leve
 def load_program(gl: moderngl.Context, name: str, constants: dict[str, int]) -> moderngl.Program:
     """Compiles shaders/name.vert and name.frag with the constants that they know by name."""
     head = "#version 330\n#extension GL_ARB_shading_language_packing : require\n"
-    head += "#define REFLECTING 1\n" if name == "image" else ""
+    head += "#define REFLECTING 1\n" if name == "compose" else ""
     head += "".join(f"#define {key} {value}\n" for key, value in constants.items())
     head += (SHADERS / "frame.glsl").read_text()
     vertex, fragment = ((SHADERS / f"{name}.{stage}").read_text() for stage in ("vert", "frag"))

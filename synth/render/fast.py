@@ -17,7 +17,7 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.geometry import apply
+from synth.geometry import transform_points
 from synth.objects.library import Library
 from synth.render.contents import (
     BACKDROP_REACH,
@@ -114,7 +114,7 @@ class _Draw:
 
     @cached_property
     def corners_world(self) -> Array:
-        return apply(self.T_world_from_part, self.geometry.corners)
+        return transform_points(self.T_world_from_part, self.geometry.corners)
 
 
 @dataclass(frozen=True)
@@ -376,7 +376,7 @@ class FastRenderer:
             draw.geometry.draw(program)
 
     def _lay_surfaces(self, view: _View, rect: Rect, things: NDArray[np.bool_]) -> None:
-        """Draws what image.frag shades in the cells `things`."""
+        """Draws what compose.frag shades in the cells `things`."""
         target = self._targets.surfaces
         for cells in cell_rects(things, CELLS, self._targets.size):
             target.clear(viewport=cells)
@@ -424,7 +424,7 @@ class FastRenderer:
         return np.asarray(cv2.LUT(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), RGB_FROM_ROOT), np.uint8)
 
     def _materials(self, draws: Sequence[_Draw]) -> moderngl.Texture:
-        """What image.frag knows of each part, in use."""
+        """What compose.frag knows of each part, in use."""
         rows = []
         for draw in draws:
             look = draw.look
@@ -436,10 +436,10 @@ class FastRenderer:
         return texture
 
     def _fill(self, view: _View, cells: NDArray[np.bool_], *flags: str) -> None:
-        """Draws the cells of the image with the variant of image.frag that `flags` name."""
+        """Draws the cells of the image with the variant of compose.frag that `flags` name."""
         if not cells.any():
             return
-        program, background = self._program("image", view, *flags), view.scene.background
+        program, background = self._program("compose", view, *flags), view.scene.background
         set_uniforms(
             program,
             image_size=self._targets.size,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from synth.geometry import apply
+from synth.geometry import transform_points
 from synth.objects.library import Library
 from synth.objects.mesh_pool import pool_mesh
 from synth.render.contents import unit_shape
@@ -104,12 +104,14 @@ def _blurred(image: Shades, sigma: float) -> Shades:
 def pieces(scene: SceneSpec, library: Library) -> list[Array]:
     """Corners in world of the convex bodies that the scene's things are about made of."""
     of_objects = [
-        apply(o.T_world_from_object, corners * np.array(o.scale))
+        transform_points(o.T_world_from_object, corners * np.array(o.scale))
         for o in scene.objects
         for asset in [library[o.asset]]
         for corners in moved(asset, asset.pieces[o.mesh], o.joints)
     ]
-    return of_objects + [apply(d.T_world_from_object, _hull(d, library)) for d in scene.distractors]
+    return of_objects + [
+        transform_points(d.T_world_from_object, _hull(d, library)) for d in scene.distractors
+    ]
 
 
 def _hull(distractor: Distractor, library: Library) -> Array:

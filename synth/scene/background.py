@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from synth.config import SynthConfig
 from synth.scene.streams import log_uniform
 from synth.scene.surfaces import SURFACE_SEEDS, SURFACES
-from synth.system.pictures import SUFFIXES, image_size, load_rgb
+from synth.system.pictures import SUFFIXES, header_size, load_rgb
 from synth.system.pool import Pool, open_pool
 from synth.types import (
     Background,
@@ -27,7 +27,7 @@ def open_photos(folder: Path) -> Pool:
     begin as an image."""
     pool = open_pool(folder, SUFFIXES, "background photos")
     for name in pool.names:
-        image_size(pool.path(name))
+        header_size(pool.path(name))
     return pool
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.geometry import apply, axis_angle, inverse, project, rigid
+from synth.geometry import axis_angle, inverse, project, rigid, transform_points
 from synth.types import Array, Camera, Moving, ObjectAsset, ObjectInstance
 
 
@@ -14,18 +14,20 @@ def object_points(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) 
     points = seen_points(asset, eyes_on(asset, instance, camera))
     for joint in asset.joints:
         own = list(joint.keypoints)
-        points[own] = apply(joint_transform(asset, joint.name, instance.joints[joint.name]), points[own])
-    return apply(instance.T_world_from_object, points * np.array(instance.scale))
+        points[own] = transform_points(
+            joint_transform(asset, joint.name, instance.joints[joint.name]), points[own]
+        )
+    return transform_points(instance.T_world_from_object, points * np.array(instance.scale))
 
 
 def eyes_on(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) -> Array:
     """(K, 3) where the camera stands for each keypoint; object frame, unscaled, joints at rest."""
-    eye = apply(inverse(instance.T_world_from_object), camera.T_world_from_camera[:3, 3])
+    eye = transform_points(inverse(instance.T_world_from_object), camera.T_world_from_camera[:3, 3])
     eyes = np.tile(eye / np.array(instance.scale), (len(asset.schema), 1))
     for joint in reversed(asset.joints):
         own = list(joint.keypoints)
         back = inverse(joint_transform(asset, joint.name, instance.joints[joint.name]))
-        eyes[own] = apply(back, eyes[own])
+        eyes[own] = transform_points(back, eyes[own])
     return eyes
 
 
@@ -82,7 +84,7 @@ def moved(asset: ObjectAsset, bodies: Iterable[Moving], joints: Mapping[str, flo
     found = []
     for names, points in bodies:
         for name in names:
-            points = apply(joint_transform(asset, name, joints[name]), points)
+            points = transform_points(joint_transform(asset, name, joints[name]), points)
         found.append(points)
     return found
 
@@ -90,7 +92,7 @@ def moved(asset: ObjectAsset, bodies: Iterable[Moving], joints: Mapping[str, flo
 def hull_world(asset: ObjectAsset, instance: ObjectInstance) -> Array:
     """(H, 3) points in world with the instance's convex hull."""
     corners = hull_of(asset, instance.mesh, instance.joints) * np.array(instance.scale)
-    return apply(instance.T_world_from_object, corners)
+    return transform_points(instance.T_world_from_object, corners)
 
 
 def middle(points: Array) -> Array:

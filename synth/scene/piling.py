@@ -11,7 +11,7 @@ from synth.config import SynthConfig
 from synth.geometry import axis_angle, rigid
 from synth.scene.contact import gap
 from synth.scene.instances import hull_of, hull_world
-from synth.scene.placement import in_view, standing
+from synth.scene.placement import in_view, sample_ground_rotation
 from synth.scene.polygons import convex_overlap, footprint
 from synth.types import Array, Camera, ObjectAsset, ObjectInstance, Rng
 
@@ -60,7 +60,7 @@ def _piled(
     for _ in range(TRIES):
         support = supports[int(rng.integers(len(supports)))]
         turn = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi))
-        R = turn @ standing(asset, instance.mesh, instance.scale, rng)
+        R = turn @ sample_ground_rotation(asset, instance.mesh, instance.scale, rng)
         body, weight = shaped @ R.T, R @ heavy
         below = hull_world(asset, support)
         T = _on_top(body, weight, below, level, rng) if rng.random() < 0.5 else None

@@ -101,7 +101,9 @@ def _place_on_plane(
     rng: Rng,
 ) -> _Placed | None:
     mesh, scale, joints, looks = _draw_shape(asset, rng)
-    R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ standing(asset, mesh, scale, rng)
+    R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ sample_ground_rotation(
+        asset, mesh, scale, rng
+    )
     joints = _above_ground(asset, mesh, scale, joints, R, rng)
     corners = hull_of(asset, mesh, joints) * np.array(scale) @ R.T
     placement = asset.placement
@@ -195,7 +197,9 @@ def usual_hull(asset: ObjectAsset) -> Array:
     return np.asarray(corners - np.append(middle(corners)[:2], at))
 
 
-def standing(asset: ObjectAsset, mesh: int, scale: tuple[float, float, float], rng: Rng) -> Array:
+def sample_ground_rotation(
+    asset: ObjectAsset, mesh: int, scale: tuple[float, float, float], rng: Rng
+) -> Array:
     """Rotation that stands the scaled object on the plane, before its yaw."""
     placement = asset.placement
     if placement.mode == "upright":

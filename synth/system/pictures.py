@@ -28,7 +28,7 @@ UPRIGHT = {
 }
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def header_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright picture from the header. Raises DataError when it is no image."""
     try:
         with open_file(path) as file, Image.open(file) as image:
@@ -114,7 +114,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}: not readable as an image: {error}") from error
 
 
-def whole_image_size(path: Path) -> tuple[int, int]:
+def verified_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright picture from its header.
 
     A file that does not end as its format demands is decoded whole, so that a truncated one is a DataError.

@@ -73,7 +73,7 @@ def read_yaml(path: Path, error_type: type[UserError], loader: type[Loader] = Lo
     return raw
 
 
-def describe(error: ValidationError) -> str:
+def validation_text(error: ValidationError) -> str:
     """A pydantic error as one line: field, what came, what was expected; the first three faults."""
     faults = []
     for fault in error.errors()[:3]:

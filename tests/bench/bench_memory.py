@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from synth.cli import background_folder
-from synth.config import EXECUTORS, LAYOUTS, load_config
+from synth.config import EXECUTORS, LAYOUTS, load_synth_config
 from synth.dataset.store import find_store
 from synth.generate.job import RenderJob
 from synth.generate.run import generate
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=500)
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    job = RenderJob(chosen.object, load_config(chosen.config), background_folder(chosen.backgrounds), 0)
+    job = RenderJob(chosen.object, load_synth_config(chosen.config), background_folder(chosen.backgrounds), 0)
     first: dict[int, float] = {}
     last: dict[int, float] = {}
     arguments = (chosen.out, chosen.layout, chosen.every, first, last)

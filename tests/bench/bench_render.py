@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 import trimesh
 
-from synth.config import RENDERERS, SynthConfig, load_config
+from synth.config import RENDERERS, SynthConfig, load_synth_config
 from synth.dataset.log import log_row
 from synth.generate.images import render_image
 from synth.generate.job import RenderJob
@@ -94,7 +94,7 @@ def plain_pyrender(object_: str, photos: Path | None) -> Callable[[int], None]:
 
 def whole_path(backend: str, object_: str, photos: Path | None, maps: Path | None) -> Callable[[int], None]:
     """What a worker of `generate` does for one image."""
-    job = RenderJob(object_, load_config("default"), photos, 0, backend, maps)
+    job = RenderJob(object_, load_synth_config("default"), photos, 0, backend, maps)
     library = job.library()
     renderer = open_renderer(library, backend)
     out = Path(tempfile.mkdtemp())
@@ -129,7 +129,7 @@ def only_render(backend: str, object_: str, photos: Path | None, maps: Path | No
     """The renderer alone, its textures resident: the same few scenes again and again."""
     from synth.scene.sample import sample_scene
 
-    job = RenderJob(object_, load_config("default"), photos, 0, backend, maps)
+    job = RenderJob(object_, load_synth_config("default"), photos, 0, backend, maps)
     library = job.library()
     renderer = open_renderer(library, backend)
     scenes = [sample_scene(job.config, library, 0, index) for index in range(10)]
@@ -142,7 +142,7 @@ def measure(what: str, object_: str, photos: Path | None, maps: Path | None, ima
     if what != PLAIN_ON_ALL:
         tune_worker()
     if what in (WHOLE, WHOLE_PLAIN):
-        config = load_config("default") if what == WHOLE else SynthConfig.model_validate(PLAIN_SCENES)
+        config = load_synth_config("default") if what == WHOLE else SynthConfig.model_validate(PLAIN_SCENES)
         image = whole_command(config, object_, photos, maps)
         images *= LONGER
     elif what in (PLAIN, PLAIN_ON_ALL):

@@ -21,7 +21,7 @@ import moderngl
 import numpy as np
 
 import synth.render.fast
-from synth.config import SynthConfig, load_config
+from synth.config import SynthConfig, load_synth_config
 from synth.dataset.log import log_row
 from synth.generate.job import RenderJob
 from synth.labels import make_labels
@@ -31,7 +31,7 @@ from synth.render.lens import render_through_lens
 from synth.scene.background import crop_photo, load_photo, open_photos
 from synth.scene.sample import sample_scene
 from synth.scene.streams import stream
-from synth.sensor import apply, encode_jpeg
+from synth.sensor import encode_jpeg, through_sensor
 from synth.system.worker import tune_worker
 from synth.types import RenderResult
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="objects in every image, as far as there is room")
     chosen = parser.parse_args()
     tune_worker()
-    config = load_config("default")
+    config = load_synth_config("default")
     if chosen.count:
         config = SynthConfig.model_validate({"objects": {"count": [chosen.count] * 2, "negatives": 0.0}})
     path = str(ASSETS / chosen.object)
@@ -82,7 +82,7 @@ def main() -> None:
     steps = {
         "sampling": sample_scene,
         "lens": render_through_lens,
-        "sensor": apply,
+        "sensor": through_sensor,
         "labels": make_labels,
         "JPEG": encode_jpeg,
         "log row": lambda scene, labels: json.dumps(log_row(scene, labels)),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from synth.config import load_config
+from synth.config import load_synth_config
 from synth.errors import ConfigError
 from synth.objects.library import Library
 from synth.scene.sample import sample_scene
@@ -33,7 +33,7 @@ def config_with(folder: Path, calibration: str = "camera.yaml") -> Path:
 
 def test_images_are_as_the_calibrated_camera_takes_them(tmp_path: Path, box_library: Library) -> None:
     written_by_opencv(tmp_path / "camera.yaml")
-    camera = sample_scene(load_config(config_with(tmp_path)), box_library, 0, 3).camera
+    camera = sample_scene(load_synth_config(config_with(tmp_path)), box_library, 0, 3).camera
     assert (camera.width_px, camera.height_px) == (640, 360)
     assert pytest.approx(np.array([[605.25, 0, 322.875], [0, 604.0, 175.625], [0, 0, 1]])) == camera.K
     assert camera.distortion is not None
@@ -45,7 +45,7 @@ def test_images_are_as_the_calibrated_camera_takes_them(tmp_path: Path, box_libr
 def test_a_fisheye_file_keeps_its_model(tmp_path: Path, key: str) -> None:
     lens = np.array([-0.01, 0.02, 0.0, 0.001])
     written_by_opencv(tmp_path / "camera.yaml", **{key: 1}, distortion_coefficients=lens)
-    calibration = load_config(config_with(tmp_path)).camera.calibration
+    calibration = load_synth_config(config_with(tmp_path)).camera.calibration
     assert calibration is not None
     assert calibration.model == "fisheye"
 
@@ -56,7 +56,7 @@ def test_a_file_from_ros_is_read_too(tmp_path: Path) -> None:
         "camera_matrix: {rows: 3, cols: 3, data: [300, 0, 320, 0, 300, 240, 0, 0, 1]}\n"
         "distortion_coefficients: {rows: 1, cols: 4, data: [0.01, 0, 0, 0]}\n"
     )
-    calibration = load_config(config_with(tmp_path)).camera.calibration
+    calibration = load_synth_config(config_with(tmp_path)).camera.calibration
     assert calibration is not None
     assert calibration.model == "fisheye"
     assert calibration.matrix == (300.0, 300.0, 320.5, 240.5)
@@ -77,7 +77,7 @@ def test_a_faulty_file_is_named_with_its_field(
 ) -> None:
     written_by_opencv(tmp_path / "camera.yaml", **fields)
     with pytest.raises(ConfigError, match=message) as raised:
-        load_config(config_with(tmp_path))
+        load_synth_config(config_with(tmp_path))
     assert "camera.yaml" in str(raised.value)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from synth.config import load_config
+from synth.config import load_synth_config
 from synth.errors import ConfigError
 
 
@@ -32,6 +32,6 @@ def test_wrong_field_is_named_with_what_was_expected(tmp_path: Path, text: str, 
     path = tmp_path / "synth.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as raised:
-        load_config(str(path))
+        load_synth_config(str(path))
     assert str(raised.value).startswith(str(path))
     assert expected in str(raised.value)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from synth.geometry import (
-    apply,
     axis_angle,
     from_opencv,
     intrinsics,
@@ -16,6 +15,7 @@ from synth.geometry import (
     rays,
     rotation_between,
     to_opencv,
+    transform_points,
 )
 from synth.types import Camera
 
@@ -64,7 +64,7 @@ def test_rays_lead_back_through_their_pixels() -> None:
 def test_inverse_undoes_a_transform() -> None:
     T = camera().T_world_from_camera
     points = np.random.default_rng(2).normal(size=(5, 3))
-    assert apply(inverse(T), apply(T, points)) == pytest.approx(points)
+    assert transform_points(inverse(T), transform_points(T, points)) == pytest.approx(points)
 
 
 @pytest.mark.parametrize("b", [(0.0, 0.0, 1.0), (0.0, 0.0, -1.0), (0.6, 0.0, 0.8)])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from synth.sensor import apply, motion_kernel
+from synth.sensor import motion_kernel, through_sensor
 from synth.types import Sensor
 from tests.synth.conftest import QUIET
 
@@ -19,7 +19,7 @@ def rng() -> np.random.Generator:
 
 
 def test_a_quiet_sensor_changes_no_pixel_by_more_than_one_level() -> None:
-    assert np.abs(apply(picture(), QUIET, rng()).astype(int) - picture()).max() <= 1
+    assert np.abs(through_sensor(picture(), QUIET, rng()).astype(int) - picture()).max() <= 1
 
 
 def centroid(image: np.ndarray) -> tuple[float, float]:
@@ -45,7 +45,7 @@ def centroid(image: np.ndarray) -> tuple[float, float]:
 def test_blur_does_not_move_a_dot(sensor: Sensor) -> None:
     dot = np.zeros((41, 41, 3), dtype=np.uint8)
     dot[18:23, 20:25] = 255
-    seen = apply(dot, sensor, rng(), dot[:, :, 0] > 0)
+    seen = through_sensor(dot, sensor, rng(), dot[:, :, 0] > 0)
     assert centroid(seen) == pytest.approx((22.0, 20.0), abs=0.05)
 
 
@@ -59,15 +59,15 @@ def test_motion_kernel_sums_to_one_and_has_its_length() -> None:
 def test_noise_grows_with_light() -> None:
     dark, light = np.full((64, 64, 3), 60, np.uint8), np.full((64, 64, 3), 200, np.uint8)
     sensor = changed(noise_shot=0.05)
-    linear = [((apply(p, sensor, rng()) / 255.0) ** 2.2).std() for p in (dark, light)]
+    linear = [((through_sensor(p, sensor, rng()) / 255.0) ** 2.2).std() for p in (dark, light)]
     assert linear[1] > 2 * linear[0] > 0
 
 
 def test_exposure_meets_its_mean_and_white_balance_tints() -> None:
     gray = np.full((4, 4, 3), 100, np.uint8)
-    exposed = apply(gray, changed(mean_light=0.3), rng())
+    exposed = through_sensor(gray, changed(mean_light=0.3), rng())
     assert ((exposed / 255.0) ** 2.2).mean() == pytest.approx(0.3, abs=0.01)
-    tinted = apply(gray, changed(white_balance=(1.2, 1.0, 0.8)), rng())[0, 0].tolist()
+    tinted = through_sensor(gray, changed(white_balance=(1.2, 1.0, 0.8)), rng())[0, 0].tolist()
     assert tinted[0] > tinted[1] > tinted[2]
 
 
@@ -77,7 +77,10 @@ def test_exposure_keeps_the_shading_of_a_white_object_in_the_dark() -> None:
     white[20:40, 20:40] = True
     scene[white] = np.linspace(120, 200, white.sum(), dtype=np.uint8)[:, None]
     sensor = changed(mean_light=0.35)
-    seen, unaware = apply(scene, sensor, rng(), white)[white], apply(scene, sensor, rng())[white]
+    seen, unaware = (
+        through_sensor(scene, sensor, rng(), white)[white],
+        through_sensor(scene, sensor, rng())[white],
+    )
     assert np.median(unaware) == 255
     assert 240 < seen.max() <= 255
     assert seen.min() < 180
@@ -89,7 +92,9 @@ def test_only_what_moves_is_smeared() -> None:
     scene[15:25, 20:40] = (255, 80, 80)
     moving = np.zeros((40, 60), bool)
     moving[15:25, 20:40] = True
-    seen = apply(scene, changed(motion_px=6.0, motion_angle=np.pi / 2, objects_move=True), rng(), moving)
+    seen = through_sensor(
+        scene, changed(motion_px=6.0, motion_angle=np.pi / 2, objects_move=True), rng(), moving
+    )
     assert (np.abs(seen[:10].astype(int) - scene[:10]) <= 1).all()
     edge = seen[14, 21:39].astype(int)
     assert (np.abs(edge - scene[14, 21:39]).max(axis=1) > 20).all()
@@ -98,14 +103,14 @@ def test_only_what_moves_is_smeared() -> None:
 def test_fringes_part_red_from_blue_away_from_the_centre() -> None:
     dot = np.zeros((41, 201, 3), dtype=np.uint8)
     dot[18:23, 190:195] = 255
-    seen = (apply(dot, changed(chromatic=0.01), rng()) / 255.0) ** 2.2
+    seen = (through_sensor(dot, changed(chromatic=0.01), rng()) / 255.0) ** 2.2
     red, green, blue = ((seen[:, :, c].sum(0) * np.arange(201)).sum() / seen[:, :, c].sum() for c in range(3))
     assert red - green == pytest.approx(0.92, abs=0.1)
     assert green - blue == pytest.approx(0.92, abs=0.1)
 
 
 def test_corners_lose_the_light_that_vignetting_says() -> None:
-    seen = apply(np.full((60, 80, 3), 200, np.uint8), changed(vignetting=0.4), rng())
+    seen = through_sensor(np.full((60, 80, 3), 200, np.uint8), changed(vignetting=0.4), rng())
     light = (seen[:, :, 0] / 255.0) ** 2.2
     assert light[0, 0] / light[30, 40] == pytest.approx(0.6, abs=0.03)
 
@@ -115,7 +120,7 @@ def test_noise_has_the_deviation_it_says(level: int) -> None:
     flat = np.full((200, 200, 3), level, np.uint8)
     light = (level / 255.0) ** 2.2
     noise = changed(noise_shot=0.02, noise_read=0.004)
-    seen = (apply(flat, noise, rng()) / 255.0) ** 2.2
+    seen = (through_sensor(flat, noise, rng()) / 255.0) ** 2.2
     assert seen.mean() == pytest.approx(light, rel=0.03)
     assert seen.std() == pytest.approx(np.sqrt(0.02**2 * light + 0.004**2), rel=0.12)
 
@@ -123,4 +128,4 @@ def test_noise_has_the_deviation_it_says(level: int) -> None:
 def test_noise_differs_from_image_to_image() -> None:
     flat, noise = np.full((64, 64, 3), 128, np.uint8), changed(noise_read=0.02)
     generator = rng()
-    assert (apply(flat, noise, generator) != apply(flat, noise, generator)).mean() > 0.5
+    assert (through_sensor(flat, noise, generator) != through_sensor(flat, noise, generator)).mean() > 0.5

@@ -17,7 +17,7 @@ from synth.dataset.formats.shapes import SCHEMA
 from synth.dataset.formats.shapes import read as read_shapes
 from synth.errors import DataError
 from synth.system.json_files import read_json
-from synth.system.pictures import beside, find_image, whole_image_size
+from synth.system.pictures import beside, find_image, verified_size
 from synth.system.shards import is_file
 from synth.types import NOT_LABELLED, VISIBLE, Array
 from train.types import Sample
@@ -203,7 +203,7 @@ def _sample(
     """Checks what would silently train on nothing, and opens the image's header."""
     if not is_file(image_path):
         raise DataError(f"{where}: its image {image_path} is absent")
-    width, height = whole_image_size(image_path)
+    width, height = verified_size(image_path)
     where = f"{where}: image {image_path.name}"
     if not (np.isfinite(boxes).all() and np.isfinite(keypoints).all()):
         raise DataError(f"{where}: a coordinate is not finite")

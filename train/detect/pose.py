@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from synth.geometry import apply, axis_angle, project, rigid, undistorted
+from synth.geometry import axis_angle, project, rigid, transform_points, undistorted
 from synth.types import Array, Camera, ObjectAsset, Symmetry
 
 MIN_POINTS = 4
@@ -105,7 +105,7 @@ def _consensus(
     best: tuple[tuple[int, float], Array, NDArray[np.bool_]] | None = None
     for four in subsets:
         for T in _solutions(points_m[four], rays[four]):
-            uv, depth = project(camera, apply(T, points_m[chosen]))
+            uv, depth = project(camera, transform_points(T, points_m[chosen]))
             error = np.linalg.norm(uv - keypoints[chosen], axis=1)
             agree = (error <= limit_px) & (depth > 0)
             key = int(agree.sum()), -float(error[agree].sum())
@@ -127,7 +127,7 @@ def _solutions(points_m: Array, rays: Array) -> list[Array]:
         centre, axes = points_m.mean(0), np.linalg.svd(points_m - points_m.mean(0))[2]
         axes[2] = np.cross(axes[0], axes[1])
         frame, method = rigid(axes, -axes @ centre), cv2.SOLVEPNP_IPPE
-        points_m = apply(frame, points_m) * [1.0, 1.0, 0.0]
+        points_m = transform_points(frame, points_m) * [1.0, 1.0, 0.0]
     try:
         count, turns, shifts, _ = cv2.solvePnPGeneric(points_m, rays, np.eye(3), None, flags=method)
     except cv2.error:
@@ -158,7 +158,7 @@ def _refined(
         return rigid(turn @ start[:3, :3], start[:3, 3] + change[3:] * size)
 
     def residuals(change: Array) -> Array:
-        uv, _ = project(camera, apply(moved(change), points_m[inliers]))
+        uv, _ = project(camera, transform_points(moved(change), points_m[inliers]))
         return np.asarray(((uv - keypoints[inliers]) * root).ravel())
 
     fit = least_squares(residuals, np.zeros(6), method="lm", xtol=1e-14, ftol=1e-14, gtol=1e-14)
@@ -167,7 +167,7 @@ def _refined(
     scale = np.diag([1.0, 1.0, 1.0, size, size, size])
     covariance = scale @ np.linalg.pinv(fit.jac.T @ fit.jac) @ scale * variance
     T = moved(fit.x)
-    uv, _ = project(camera, apply(T, points_m[inliers]))
+    uv, _ = project(camera, transform_points(T, points_m[inliers]))
     rms = float(np.sqrt(((uv - keypoints[inliers]) ** 2).sum(axis=1).mean()))
     return Pose(T, rms, inliers, covariance)
 
@@ -220,12 +220,14 @@ def heading_and_heel(T_camera_from_object: Array, up_camera: Array, forward: Arr
 
 def add_error(T: Array, truth: Array, points_m: Array) -> float:
     """ADD (Hinterstoisser 2012): mean distance of the model's points (P, 3) between the two poses, metres."""
-    return float(np.linalg.norm(apply(T, points_m) - apply(truth, points_m), axis=1).mean())
+    return float(
+        np.linalg.norm(transform_points(T, points_m) - transform_points(truth, points_m), axis=1).mean()
+    )
 
 
 def add_s_error(T: Array, truth: Array, points_m: Array) -> float:
     """ADD-S: as ADD, each point to the nearest of the other pose's, for objects that look alike turned."""
-    a, b = apply(T, points_m), apply(truth, points_m)
+    a, b = transform_points(T, points_m), transform_points(truth, points_m)
     return float(np.linalg.norm(a[:, None] - b[None], axis=2).min(axis=1).mean())
 
 
@@ -233,7 +235,7 @@ def axes_in_picture(T_camera_from_object: Array, length_m: float, camera: Camera
     """(4, 2) px of the object's origin and the ends of its x, y and z axes."""
     at_camera = replace(camera, T_world_from_camera=np.eye(4))
     ends = np.vstack([np.zeros(3), np.eye(3) * length_m])
-    return project(at_camera, apply(T_camera_from_object, ends))[0]
+    return project(at_camera, transform_points(T_camera_from_object, ends))[0]
 
 
 def rigid_keypoints(asset: ObjectAsset) -> Array:

@@ -21,11 +21,11 @@ def suspicion(sources: Iterable[str]) -> str:
         if not (path / "annotations.json").is_file() and not (path.is_file() and path.suffix == ".json"):
             continue
         try:
-            found = [f for f in validate_dataset(path).findings if f.level != "info"]
+            found = [f for f in validate_dataset(path).faults if f.level != "info"]
         except UserError as error:
             notes.append(str(error))
             continue
-        worst = sorted(found, key=lambda finding: finding.level != "error")[:SHOWN]
+        worst = sorted(found, key=lambda fault: fault.level != "error")[:SHOWN]
         faults = [f"{f.kind} ({FAULTS[f.kind][1]}) {f.count} times, as in {f.examples[0]}" for f in worst]
         notes.append(f"`meshmark validate {source}` finds {'; '.join(faults) or 'no fault'}")
     return "; ".join(notes) or "`meshmark validate` has no COCO labels of this run to check"

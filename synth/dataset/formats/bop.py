@@ -23,7 +23,7 @@ from synth.geometry import from_opencv, inverse, project, rigid, to_opencv
 from synth.objects.load import load_object
 from synth.scene.instances import projected_box, seen_points
 from synth.system.json_files import read_json
-from synth.system.pictures import beside, image_size
+from synth.system.pictures import beside, header_size
 from synth.types import NOT_LABELLED, VISIBLE, Array, Camera, ObjectAsset
 
 MM = 1000.0
@@ -138,7 +138,7 @@ def read_keypoints(folder: Path, object_: str) -> KeypointDataset:
     images = []
     pictures = beside([Path(f"{index:06d}") for index in poses], folder / "rgb")
     for (index, labels), picture in zip(poses.items(), pictures, strict=True):
-        width, height = image_size(picture)
+        width, height = header_size(picture)
         annotations = []
         for row, pose in labels:
             if pose.object_id != asset.category_id:

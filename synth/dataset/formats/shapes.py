@@ -22,7 +22,7 @@ from synth.dataset.coco import (
 from synth.dataset.placing import flat_names, place_sized
 from synth.errors import DataError
 from synth.system.json_files import read_json
-from synth.system.pictures import SUFFIXES, beside, find_image, image_size
+from synth.system.pictures import SUFFIXES, beside, find_image, header_size
 from synth.types import NOT_LABELLED, VISIBLE
 
 SCHEMA = "schema.json"
@@ -60,7 +60,7 @@ def read(folder: Path, category: Category | None) -> KeypointDataset:
     paths = sorted(p for p in labels.glob("*.json") if p.name != SCHEMA)
     pictures = beside(paths, folder / "images" if (folder / "images").is_dir() else folder)
     for path, picture in zip(paths, pictures, strict=True):
-        width, height = image_size(picture)
+        width, height = header_size(picture)
         name = picture.relative_to(folder).as_posix()
         annotations = _annotations(read_json(path), categories, str(path))
         images.append(ImageLabels(len(images) + 1, name, width, height, annotations))

@@ -19,12 +19,12 @@ from synth.dataset.coco import (
     Category,
     ImageLabels,
     KeypointDataset,
-    distinct,
-    sound,
+    require_consistent,
+    require_distinct,
 )
 from synth.dataset.placing import flat_names, place_sized
 from synth.errors import DataError
-from synth.system.pictures import image_size, images_in, refuse_broken_link
+from synth.system.pictures import header_size, images_in, refuse_broken_link
 from synth.system.yaml_files import read_yaml
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
 
@@ -63,7 +63,7 @@ def read(folder: Path) -> KeypointDataset:
     images: list[ImageLabels] = []
     for split in SPLITS:
         for picture in images_in(folder / "images" / split):
-            width, height = image_size(picture)
+            width, height = header_size(picture)
             label = folder / "labels" / split / f"{picture.stem}.txt"
             annotations = tuple(
                 _annotation(line, f"{label}: line {n}", categories, width, height)
@@ -139,7 +139,9 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
     for category in categories:
         if len(category.schema) != k:
             raise DataError(f"{path}: kpt_names: {len(category.schema)} of {category.name!r}, expected {k}")
-    return distinct(tuple(sound(category, str(path)) for category in categories), str(path))
+    return require_distinct(
+        tuple(require_consistent(category, str(path)) for category in categories), str(path)
+    )
 
 
 def _names(raw: Any, path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-// What image.frag shades: depth in metres; normal on the octahedron; base colour and whether the normal is that of
+// What compose.frag shades: depth in metres; normal on the octahedron; base colour and whether the normal is that of
 // the surface's shape; and, packed into one number, the part's number from 1 and the factors of its roughness and
 // metallic.
 uniform uint part;

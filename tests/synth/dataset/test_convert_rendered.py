@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pycocotools import mask as coco_mask
 
-from synth.config import load_config
+from synth.config import load_synth_config
 from synth.dataset.coco import read_coco
 from synth.dataset.formats import bop
 from synth.dataset.log import read_log
@@ -28,7 +28,7 @@ def run(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def boards(opengl: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("boards") / "synth"
-    generate(RenderJob("chessboard", load_config("clean"), None, 5), folder, 3, 1)
+    generate(RenderJob("chessboard", load_synth_config("clean"), None, 5), folder, 3, 1)
     return folder
 
 

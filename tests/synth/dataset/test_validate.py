@@ -51,7 +51,7 @@ def edit(folder: Path, change: Callable[[Document], object]) -> None:
 
 
 def kinds(report: Report) -> dict[str, int]:
-    return {finding.kind: finding.count for finding in report.findings}
+    return {fault.kind: fault.count for fault in report.faults}
 
 
 def first(document: Document, key: str = "annotations") -> Document:
@@ -141,7 +141,7 @@ def test_fault_is_found_and_counted(
     edit(folder, change)
     report = validate_dataset(folder, SCHEMA)
     assert kinds(report)[kind] == count
-    assert report.has_errors == any(f.level == "error" for f in report.findings)
+    assert report.has_errors == any(f.level == "error" for f in report.faults)
 
 
 def test_every_kind_of_fault_has_a_test() -> None:
@@ -242,7 +242,7 @@ def test_one_json_an_image_is_read_with_and_without_names(tmp_path: Path) -> Non
 def test_faults_of_one_json_an_image_name_the_file(tmp_path: Path, content: str, kind: str) -> None:
     folder = per_image(tmp_path)
     (folder / "annotations/2.json").write_text(content)
-    (found,) = (f for f in validate_dataset(folder, SCHEMA).findings if f.level == "error")
+    (found,) = (f for f in validate_dataset(folder, SCHEMA).faults if f.level == "error")
     assert found.kind == kind
     assert "2.json" in found.examples[0]
 

@@ -43,7 +43,7 @@ def test_photo_labels_follow_the_object(boards: tuple[Path, KeypointDataset]) ->
     assert dataset.categories == (Category(category_id, name, schema),)
     assert set(schema.names) == set(KEYPOINT_AT)
     report = validate_dataset(folder, schema)
-    assert report.findings == ()
+    assert report.faults == ()
     assert report.trainable_rate == 1
 
 

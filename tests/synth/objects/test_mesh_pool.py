@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from synth.config import SynthConfig, load_config
+from synth.config import SynthConfig, load_synth_config
 from synth.errors import AssetError, DataError
 from synth.generate.job import RenderJob, make_manifest
 from synth.generate.run import generate
-from synth.geometry import apply
+from synth.geometry import transform_points
 from synth.objects.library import Library
 from synth.objects.mesh_pool import open_meshes, pool_mesh
 from synth.render.contents import distractor_parts
@@ -88,7 +88,9 @@ def test_meshes_stand_on_the_ground_or_hang_before_the_object_and_enter_none(
         for d in scene.distractors:
             assert d.shape not in SHAPES
             surfaces.add(bool(d.surface))
-            corners = apply(d.T_world_from_object, pool_mesh(pool, d.shape).corners * max(d.size_m))
+            corners = transform_points(
+                d.T_world_from_object, pool_mesh(pool, d.shape).corners * max(d.size_m)
+            )
             total += 1
             if abs(corners[:, 2].min()) < 1e-9:
                 standing += 1
@@ -105,7 +107,7 @@ def test_folder_is_relative_to_the_config_and_hashed_in_the_manifest(
 ) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("distractors: {meshes: deep}\n")
-    settings = load_config(path)
+    settings = load_synth_config(path)
     assert settings.distractors.meshes == str(tmp_path / "deep")
     job = RenderJob(str(box_folder), settings, None, 0)
     manifest = make_manifest(job, job.library())
@@ -121,6 +123,8 @@ def test_what_a_mesh_darkens_has_the_outline_of_its_parts(pool: Pool, box_librar
         found = pieces(scene, library)[len(scene.objects) :]
         for distractor, hull in zip(scene.distractors, found, strict=True):
             parts = distractor_parts(distractor, library)
-            points = apply(distractor.T_world_from_object, np.concatenate([p.vertices for p in parts]))
+            points = transform_points(
+                distractor.T_world_from_object, np.concatenate([p.vertices for p in parts])
+            )
             assert hull.min(0) == pytest.approx(points.min(0), abs=1e-9)
             assert hull.max(0) == pytest.approx(points.max(0), abs=1e-9)

@@ -10,7 +10,6 @@ from synth.config import SynthConfig
 from synth.errors import ConfigError
 from synth.geometry import (
     FAR_AWAY,
-    apply,
     from_opencv,
     intrinsics,
     inverse,
@@ -18,6 +17,7 @@ from synth.geometry import (
     project,
     rays,
     to_opencv,
+    transform_points,
     undistorted,
 )
 from synth.labels import make_labels
@@ -64,7 +64,7 @@ def test_points_beyond_what_the_lens_sees_do_not_fold_back_into_the_image() -> N
     cam = camera(Distortion("brown-conrady", (-0.3, 0.0, 0.0, 0.0)))
     angles = np.radians(np.linspace(0, 85, 200))
     in_camera = np.column_stack([np.sin(angles), np.zeros(200), np.cos(angles)])
-    x = project(cam, apply(cam.T_world_from_camera, in_camera))[0][:, 0]
+    x = project(cam, transform_points(cam.T_world_from_camera, in_camera))[0][:, 0]
     assert (np.diff(x) >= 0).all()
     assert x[-1] == pytest.approx(FAR_AWAY)
     assert math.tan(angles[x < FAR_AWAY / 2][-1]) == pytest.approx(1 / math.sqrt(0.9), abs=0.02)
@@ -111,6 +111,6 @@ def test_images_of_a_config_with_distortion_bend_by_what_it_says(box_library: Li
     cam = sample_scene(config, box_library, 0, 0).camera
     corner = math.hypot(cam.width_px, cam.height_px) / 2 / cam.K[0, 0]
     in_camera = np.array([[cam.width_px / cam.K[0, 0] / 2, cam.height_px / cam.K[0, 0] / 2, 1.0]])
-    uv, _ = project(cam, apply(cam.T_world_from_camera, in_camera))
+    uv, _ = project(cam, transform_points(cam.T_world_from_camera, in_camera))
     moved = np.linalg.norm(uv[0] - [cam.width_px / 2, cam.height_px / 2]) / cam.K[0, 0]
     assert moved == pytest.approx(0.9 * corner)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from synth.config import RENDERERS, SynthConfig, load_config
+from synth.config import RENDERERS, SynthConfig, load_synth_config
 from synth.generate.images import render_image
 from synth.generate.job import RenderJob
 from synth.geometry import from_opencv
@@ -41,7 +41,7 @@ def referee_board(folder: Path) -> Path:
 
 def bent() -> SynthConfig:
     """Every picture through a lens that moves the corners of the image inwards or outwards."""
-    clean = load_config("clean")
+    clean = load_synth_config("clean")
     lens = {"distorted": 1.0, "distortion": (-0.12, 0.08)}
     return clean.model_copy(update={"camera": clean.camera.model_copy(update=lens)})
 
@@ -68,7 +68,7 @@ def referee_distances(board: Path, config: SynthConfig, backend: str) -> tuple[n
 
 @pytest.mark.parametrize(
     ("backend", "config", "median_px"),
-    [*((backend, load_config("clean"), 0.10) for backend in RENDERERS), (RENDERERS[0], bent(), 0.15)],
+    [*((backend, load_synth_config("clean"), 0.10) for backend in RENDERERS), (RENDERERS[0], bent(), 0.15)],
     ids=[*RENDERERS, "distorted"],
 )
 def test_opencv_finds_the_labelled_corners(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from synth.geometry import apply, axis_angle, inverse, project, rigid
+from synth.geometry import axis_angle, inverse, project, rigid, transform_points
 from synth.inspect.turntable import VIEWS, view
 from synth.labels import make_labels
 from synth.objects.library import Library
@@ -60,8 +60,8 @@ def test_seen_along_its_axis_a_ring_keypoint_is_its_centre(can: ObjectAsset) -> 
 def test_pose_joint_and_scale_carry_the_ring_along(can: ObjectAsset) -> None:
     scene = view(can, 1)
     turned = replace(scene.objects[0], joints={"screw": 0.4}, scale=(2.0, 2.0, 2.0))
-    circle = apply(joint_transform(can, "screw", 0.4), CIRCLE)
-    circle = apply(turned.T_world_from_object, 2 * circle)
+    circle = transform_points(joint_transform(can, "screw", 0.4), CIRCLE)
+    circle = transform_points(turned.T_world_from_object, 2 * circle)
     eye = scene.camera.T_world_from_camera[:3, 3]
     nearest = circle[np.linalg.norm(circle - eye, axis=1).argmin()]
     np.testing.assert_allclose(object_points(can, turned, scene.camera)[0], nearest, atol=4e-5)
@@ -74,9 +74,9 @@ def test_joints_that_carry_one_another_move_the_ring_and_the_eye_alike(can: Obje
     for angles in ({"screw": 0.4, "waist": 1.1}, {"screw": 1.5, "waist": -0.8}):
         scene = view(can, 1)
         bent = replace(scene.objects[0], joints=angles)
-        circle = apply(joint_transform(arm, "screw", angles["screw"]), CIRCLE)
-        circle = apply(joint_transform(arm, "waist", angles["waist"]), circle)
-        circle = apply(bent.T_world_from_object, circle)
+        circle = transform_points(joint_transform(arm, "screw", angles["screw"]), CIRCLE)
+        circle = transform_points(joint_transform(arm, "waist", angles["waist"]), circle)
+        circle = transform_points(bent.T_world_from_object, circle)
         eye = scene.camera.T_world_from_camera[:3, 3]
         nearest = circle[np.linalg.norm(circle - eye, axis=1).argmin()]
         np.testing.assert_allclose(object_points(arm, bent, scene.camera)[0], nearest, atol=4e-5)
@@ -92,7 +92,7 @@ def test_ring_labels_lie_on_the_surface_that_is_rendered(can: ObjectAsset) -> No
             result = renderer.render(scene)
             x, y, v = make_labels(scene, library, result).keypoints[0, 0]
             points = object_points(can, scene.objects[0], scene.camera)
-            depth = apply(inverse(scene.camera.T_world_from_camera), points)[0, 2]
+            depth = transform_points(inverse(scene.camera.T_world_from_camera), points)[0, 2]
             assert v == VISIBLE
             assert (x, y) == pytest.approx(tuple(project(scene.camera, points)[0][0]))
             assert result.depth_m[int(y), int(x)] == pytest.approx(depth, abs=2e-4)

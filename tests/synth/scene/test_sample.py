@@ -246,7 +246,7 @@ def test_convex_overlap_agrees_with_the_area_in_common() -> None:
 def test_what_is_placed_is_outlined_once_however_many_there_are(
     box_library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = {"footprint": 0, "standing": 0}
+    calls = {"footprint": 0, "sample_ground_rotation": 0}
 
     def counted(name: str) -> Callable[..., Any]:
         function = getattr(placement, name)
@@ -263,8 +263,8 @@ def test_what_is_placed_is_outlined_once_however_many_there_are(
         {"objects": {"count": [20, 20], "negatives": 0.0, "piled": 0.0}, "distractors": {"count": [0, 0]}}
     )
     placed = sum(len(sample_scene(config, box_library, 0, index).objects) for index in range(10))
-    assert calls["standing"] > 3 * placed  # most tries find no room
-    assert calls["footprint"] == calls["standing"]
+    assert calls["sample_ground_rotation"] > 3 * placed  # most tries find no room
+    assert calls["footprint"] == calls["sample_ground_rotation"]
 
 
 # --- environment -----------------------------------------------------------------------------------------

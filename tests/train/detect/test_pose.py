@@ -7,7 +7,16 @@ import pytest
 
 from synth.dataset.coco import read_coco
 from synth.fetch.chessboards import chessboard_photos
-from synth.geometry import apply, axis_angle, from_opencv, intrinsics, inverse, project, rigid, to_opencv
+from synth.geometry import (
+    axis_angle,
+    from_opencv,
+    intrinsics,
+    inverse,
+    project,
+    rigid,
+    to_opencv,
+    transform_points,
+)
 from synth.objects.load import load_object
 from synth.types import Camera, Distortion, Symmetry
 from train.detect.pose import (
@@ -39,7 +48,7 @@ def placed(seed: int, distance: float) -> np.ndarray:
 
 
 def seen(points: np.ndarray, T: np.ndarray, cam: Camera) -> np.ndarray:
-    return project(cam, apply(T, points))[0]
+    return project(cam, transform_points(T, points))[0]
 
 
 @pytest.mark.parametrize("lens", [None, LENS], ids=["pinhole", "distorted"])

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from synth.config import load_config
+from synth.config import load_synth_config
 from synth.dataset.coco import object_category
 from synth.dataset.log import read_log
 from synth.errors import ConfigError, DataError
 from synth.generate.job import RenderJob
 from synth.generate.run import generate
-from synth.geometry import apply, project
+from synth.geometry import project, transform_points
 from synth.scene.scene_json import scene_from_json
 from train.cli import main
 from train.detect.pose_files import camera_for
@@ -39,7 +39,7 @@ class Oracle:
 @pytest.fixture(scope="module")
 def rendered(opengl: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pose") / "synth"
-    generate(RenderJob("chessboard", load_config("clean"), None, 5), folder, 6, 1)
+    generate(RenderJob("chessboard", load_synth_config("clean"), None, 5), folder, 6, 1)
     return folder
 
 
@@ -48,7 +48,9 @@ def answers(folder: Path) -> list[list[Detection]]:
     found = []
     for row in read_log(folder):
         scene = scene_from_json(row["scene"])
-        uv = [project(scene.camera, apply(o.T_world_from_object, points))[0] for o in scene.objects]
+        uv = [
+            project(scene.camera, transform_points(o.T_world_from_object, points))[0] for o in scene.objects
+        ]
         found.append(
             [
                 Detection(np.array(a["box_xyxy"]), 1.0, category.name, p, np.ones(len(points)))
@@ -110,6 +112,6 @@ def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.gl
 @pytest.mark.slow
 def test_objects_that_are_all_scaled_are_said_to_be_so(tmp_path: Path) -> None:
-    generate(RenderJob("glue_tube", load_config("default"), None, 0), tmp_path / "synth", 2, 1)
+    generate(RenderJob("glue_tube", load_synth_config("default"), None, 0), tmp_path / "synth", 2, 1)
     with pytest.raises(DataError, match="no object to judge in its first 2 images: all are scaled"):
         evaluate_poses(tmp_path, tmp_path / "synth", "glue_tube", tmp_path / "out", 5, "cpu")
