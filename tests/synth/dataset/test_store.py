@@ -7,7 +7,7 @@ import pytest
 
 from synth.config import LAYOUTS
 from synth.dataset import store
-from synth.dataset.store import Image, Store, find_store, open_store
+from synth.dataset.store import Store, StoredImage, find_store, open_store
 from synth.errors import DataError
 from synth.system.shards import open_file
 
@@ -29,7 +29,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], St
     return make
 
 
-def image(index: int) -> Image:
+def image(index: int) -> StoredImage:
     return b"\xff\xd8" + bytes([index]) * (300 * index) + b"\xff\xd9", b'{"index": %d}\n' % index
 
 
@@ -89,7 +89,7 @@ def test_a_topping_up_that_is_cut_leaves_the_old_images_readable(tmp_path: Path)
     fill(shards, 0, 2)
     before = contents(tmp_path)
 
-    def full_disk() -> Iterator[Image]:
+    def full_disk() -> Iterator[StoredImage]:
         yield image(2)
         raise OSError
 

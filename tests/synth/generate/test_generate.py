@@ -26,7 +26,7 @@ from synth.config import LAYOUTS, SynthConfig
 from synth.dataset.coco import Annotation, Category, ImageLabels, read_coco, write_coco
 from synth.dataset.convert import convert, read
 from synth.dataset.log import image_file, read_log
-from synth.dataset.store import Image
+from synth.dataset.store import StoredImage
 from synth.dataset.validate import validate_dataset
 from synth.errors import DataError, EnvironmentProblem
 from synth.generate.images import Images
@@ -74,11 +74,11 @@ def is_running(group: int) -> bool:
     return True
 
 
-def made_before(reference: dict[str, bytes]) -> Callable[..., Iterator[Image]]:
+def made_before(reference: dict[str, bytes]) -> Callable[..., Iterator[StoredImage]]:
     """Stands in for synth.generate.run.rendered: the reference's images."""
     rows = reference["scenes.jsonl"].splitlines(keepends=True)
 
-    def rendered(job: RenderJob, library: Any, indices: range, *rest: object) -> Iterator[Image]:
+    def rendered(job: RenderJob, library: Any, indices: range, *rest: object) -> Iterator[StoredImage]:
         for index in indices:
             yield reference[f"images/{index:07d}.jpg"], rows[index]
 
@@ -258,7 +258,7 @@ def test_a_disk_that_is_full_stops_the_run_and_the_next_goes_on(
 def test_a_worker_that_dies_stops_the_run_and_the_next_goes_on(
     job: RenderJob, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*arguments: Any) -> Iterator[Image]:
+    def killed(*arguments: Any) -> Iterator[StoredImage]:
         for index, image in enumerate(rendered(*arguments)):
             if index == 1:
                 for worker in multiprocessing.active_children():
