@@ -1,7 +1,7 @@
 """The commands that need no torch: render, preview, validate, asset, fetch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -104,12 +104,12 @@ def environment_folder(choice: str) -> Path | None:
 @click.option("--object", "object_", default=None, help="What is labelled, where the labels do not say it.")
 def preview(dataset: Path, out: Path | None, count: int, object_: str | None) -> None:
     """Draw images with their labels, in any format that `convert` reads, on one contact sheet."""
-    from synth.dataset.convert import read
+    from synth.dataset.formats.table import read_labels
     from synth.inspect.preview import preview_sheet
 
-    labels, folder = read(dataset, _category(object_), object_)
-    target = out or folder / "preview.jpg"
-    preview_sheet(labels, folder, target, count)
+    labelled = read_labels(dataset, _asked(object_), object_)
+    target = out or (dataset if dataset.is_dir() else dataset.parent) / "preview.jpg"
+    preview_sheet(labelled, target, count)
     console.print(f"{target}")
 
 
@@ -117,11 +117,10 @@ def preview(dataset: Path, out: Path | None, count: int, object_: str | None) ->
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--object", "object_", default=None, help="Compare names and number of keypoints with it.")
 def validate(dataset: Path, object_: str | None) -> None:
-    """Look for faults in COCO keypoints or one JSON an image; exit code 2 when there are errors."""
+    """Look for faults in labels, in any format that `convert` reads; exit code 2 when there are errors."""
     from synth.dataset.validate import print_report, validate_dataset
-    from synth.objects.load import load_schema
 
-    report = validate_dataset(dataset, load_schema(object_)[2] if object_ else None)
+    report = validate_dataset(dataset, next(iter(_asked(object_)), None), object_)
     print_report(report)
     raise SystemExit(2 if report.has_errors else 0)
 
@@ -176,27 +175,41 @@ def fetch(what: str) -> None:
     console.print(str(take[what]()))
 
 
+class _FormatName(click.ParamType[str]):
+    """A format of synth.dataset.formats.table, which is not loaded for other commands: it takes long."""
+
+    name = "format"
+
+    def _choice(self) -> click.Choice[str]:
+        from synth.dataset.formats.table import FORMATS
+
+        return click.Choice([label_format.name for label_format in FORMATS])
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self._choice().get_metavar(param, ctx)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return self._choice().convert(value, param, ctx)
+
+
 @click.command(epilog=example("meshmark convert runs/my_part/synth yolo/ --to yolo-pose"))
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["coco", "yolo-pose", "shapes", "bop"]), required=True)
+@click.option("--to", type=_FormatName(), required=True, help="Format of the labels in TARGET.")
 @click.option("--object", "object_", help="From and to bop, and for folders of one JSON a photo.")
 def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
     """Labels at SOURCE (COCO, YOLO-pose, one JSON a photo; for bop a rendered folder) as TARGET."""
     from synth.dataset.convert import convert as run
 
-    console.print(f"{target}: {run(source, target, to, _category(object_), object_)} images")
+    category = next(iter(_asked(object_)), None)
+    console.print(f"{target}: {run(source, target, to, category, object_)} images")
 
 
-def _category(object_: str | None) -> "Category | None":
-    """What labels of the object are."""
-    from synth.dataset.coco import Category
-    from synth.objects.load import load_schema
+def _asked(object_: str | None) -> "tuple[Category, ...]":
+    """The category of the object, if one is named."""
+    from synth.dataset.coco import object_category
 
-    if object_ is None:
-        return None
-    name, category_id, schema, _ = load_schema(object_)
-    return Category(category_id, name, schema)
+    return () if object_ is None else (object_category(object_)[0],)
 
 
 synth_commands: list[click.Command] = [render, preview, validate, asset, fetch, convert]

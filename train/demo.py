@@ -7,8 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from synth.config import load_synth_config
-from synth.dataset.coco import read_coco
-from synth.dataset.log import ANNOTATIONS
+from synth.dataset.formats.table import read_labels
 from synth.fetch.chessboards import chessboard_photos
 from synth.fetch.pools import background_photos, environment_maps
 from synth.generate.job import RenderJob
@@ -38,7 +37,7 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
     new = generate(job, synth, IMAGES, workers)
     training_sheet = synth / "preview.jpg"
     if new or not training_sheet.exists():
-        preview_sheet(read_coco(synth / ANNOTATIONS), synth, training_sheet, 24)
+        preview_sheet(read_labels(synth), training_sheet, 24)
 
     weights = out / "train"
     config = load_train_config(preset_path("cpu", cuda=False))

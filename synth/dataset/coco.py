@@ -176,6 +176,20 @@ def write_coco(path: Path, categories: Iterable[Category], images: Iterable[Imag
         file.write(b'], "categories": ' + json.dumps(rows).encode() + b"}")
 
 
+def coco_content(data: KeypointDataset) -> dict[str, Any]:
+    """What write_coco writes, as one object."""
+    numbers = count(1)
+    return {
+        "images": [image_to_json(image) for image in data.images],
+        "annotations": [
+            annotation_to_json(annotation, next(numbers), image.id)
+            for image in data.images
+            for annotation in image.annotations
+        ],
+        "categories": [category_to_json(category) for category in data.categories],
+    }
+
+
 def _item(row: dict[str, Any], first: bool) -> bytes:
     return (("" if first else ", ") + json.dumps(row)).encode()
 

@@ -26,10 +26,9 @@ def place(source: Path, target: Path) -> tuple[int, int]:
     return size
 
 
-def place_sized(image: ImageLabels, root: Path, target: Path) -> tuple[int, int]:
+def place_sized(image: ImageLabels, source: Path, target: Path) -> tuple[int, int]:
     """`place` for a format that finds images by their stem and takes their sizes from them. Raises DataError
     also for an image that is not of its declared size, or whose suffix is none of SUFFIXES."""
-    source = root / image.file_name
     if source.suffix.lower() not in SUFFIXES:
         raise DataError(f"{source}: suffix {source.suffix!r}, expected {', '.join(SUFFIXES)}")
     width, height = place(source, target)

@@ -1,6 +1,6 @@
-"""Says what is wrong in a COCO-keypoints data set, whoever wrote it, and how much of it can train.
+"""Says what is wrong in a labelled data set, whoever wrote it, and how much of it can train.
 
-Unlike synth.dataset.coco.read_coco, which stops at the first fault, this reads on and counts.
+Unlike the readers of the label formats, which stop at the first fault, this reads on and counts.
 """
 
 import math
@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from synth.dataset.coco import Category, coco_content
 from synth.dataset.faults import FAULTS, FaultCount, FaultLog, is_integer
-from synth.dataset.formats.shapes import SCHEMA, as_coco, is_shapes
+from synth.dataset.formats import coco, shapes
+from synth.dataset.formats.table import find_format
 from synth.dataset.validate_objects import Frame, check_annotations
 from synth.errors import DataError
 from synth.system.json_files import read_json, safe_relative_path
@@ -24,6 +26,8 @@ from synth.system.shards import open_file
 from synth.types import KeypointSchema
 
 MAX_DECODED = 2000
+COUNTED = ("coco", "shapes")
+"""Formats in JSON, of which every fault is counted; of the others the reader names the first."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +51,28 @@ class Report:
         return self.n_trainable / self.n_objects if self.n_objects else 0.0
 
 
-def validate_dataset(path: Path, schema: KeypointSchema | None = None) -> Report:
-    """Checks a COCO keypoints file, or a folder with `annotations.json`, `annotations/*.json` or `*.json`,
-    each of these COCO's or one image's (see synth.dataset.formats.shapes).
+def validate_dataset(path: Path, category: Category | None = None, object_: str | None = None) -> Report:
+    """Checks labels of any format (see synth.dataset.formats.table), and folders of several COCO files.
 
-    schema: of the object the data is meant for; None skips that comparison. A JSON an image without
-    schema.json beside has these keypoints.
-    Raises DataError only when there is no annotation file; all others are counted.
+    JSON, COCO's or one photo's, is read on after a fault; of the other formats the first is reported.
+    category: of the object the data is meant for; None skips the comparison with it. object_: its name or
+    folder, for labels that need its mesh.
+    Raises DataError only when there is no label file; all other faults are counted.
     """
+    schema = category.schema if category else None
     log = FaultLog()
     n_images = n_objects = n_trainable = n_decoded = 0
-    files = _annotation_files(path)
+    label_format = find_format(path)
+    counted = label_format.name in COUNTED
+    files = _json_files(path) if counted else label_format.files(path)[:1]
     for file in files:
         log.prefix = ""
         try:
-            raw = read_json(file)
-            if is_shapes(raw):
-                categories = read_json(path / SCHEMA) if (path / SCHEMA).is_file() else None
-                raw = as_coco(raw, file, categories, schema.names if schema else None)
+            if counted:
+                raw = read_json(file)
+                raw = shapes.coco_content(raw, file, path, category) if shapes.is_shapes(raw) else raw
+            else:
+                raw = coco_content(label_format.read(path, (category,) if category else (), object_).data)
         except (DataError, RecursionError) as error:
             log.add("malformed", str(error))
             continue
@@ -111,12 +119,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
 _LISTS = ("images", "annotations", "categories")
 
 
-def _annotation_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    files = [path / "annotations.json"] if (path / "annotations.json").is_file() else []
-    files = files or sorted((path / "annotations").glob("*.json"))
-    files = files or sorted(file for file in path.glob("*.json") if file.name != SCHEMA)
+def _json_files(path: Path) -> list[Path]:
+    files = coco.files(path) if coco.finds(path) else shapes.photo_files(path)
     if not files:
         raise DataError(
             f"{path}: expected a COCO file, or a folder with annotations.json, annotations/*.json or *.json"

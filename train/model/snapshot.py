@@ -24,11 +24,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synth.dataset.coco import Category, category_from_json, category_to_json
+from synth.dataset.formats.table import label_files
 from synth.errors import DataError, EnvironmentProblem
 from synth.system.json_files import read_json
 from synth.types import Array
 from train.config import TrainConfig, saved_config
-from train.data.samples import annotation_files
 from train.model.build import build_model
 from train.model.detector import KeypointDetector
 from train.model.heatmaps import UNCALIBRATED, Calibration
@@ -77,7 +77,7 @@ def _points(rows: Any) -> Points | None:
 def labels_hash(path: Path) -> str:
     """SHA-256 over the annotation files of a data set, in name order."""
     digest = sha256()
-    for file in annotation_files(path):
+    for file in label_files(path):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ counts pixels as OpenCV does, from the centre of the first one.
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from synth.dataset.coco import Annotation, Category, ImageLabels, KeypointDataset
+from synth.dataset.labelled import LabelledImages
 from synth.dataset.log import image_file, read_log
 from synth.dataset.placing import place
 from synth.errors import DataError
@@ -40,15 +41,25 @@ class PoseLabel:
     T_camera_from_object: Array
 
 
-def write(source: Path, object_: str, target: Path) -> None:
-    """`source`: a folder that `meshmark render` made, of `object_`; poses come from its log.
+def finds(path: Path) -> bool:
+    return (path / TRUTH).is_file()
+
+
+def files(path: Path) -> list[Path]:
+    return [path / name for name in (CAMERA, TRUTH, INFO, MODELS) if (path / name).is_file()]
+
+
+def write(labelled: LabelledImages, object_: str | None, target: Path) -> None:
+    """Of a folder that `meshmark render` made, of `object_`; poses come from its log.
 
     bbox_obj is the silhouette's box were the object alone, also beyond the image; px_count_all and
     visib_fract count the silhouette's pixels in the image. models_info.json names the object beyond BOP's
     keys. Raises DataError for a folder without a log or of another object, and for lenses, scales and moved
     joints, which BOP cannot hold.
     """
-    asset = load_object(object_)
+    if object_ is None:
+        raise DataError("bop needs the mesh: name the object with --object")
+    asset, source = load_object(object_), labelled.folder
     cameras: dict[str, Any] = {}
     truths: dict[str, Any] = {}
     infos: dict[str, Any] = {}
@@ -79,7 +90,7 @@ def write(source: Path, object_: str, target: Path) -> None:
     (target / MODELS).write_text(json.dumps({str(asset.category_id): model}, indent=1))
 
 
-def read(folder: Path) -> Iterator[PoseLabel]:
+def read_poses(folder: Path) -> Iterator[PoseLabel]:
     """Poses of a BOP scene folder. Raises DataError naming file and image."""
     cameras = _by_number(folder / CAMERA)
     for image, rows in _by_number(folder / TRUTH).items():
@@ -120,19 +131,24 @@ def _numbers(row: Any, key: str, shape: tuple[int, ...], where: str) -> Array:
     return numbers
 
 
-def read_keypoints(folder: Path, object_: str) -> KeypointDataset:
+def read(path: Path, asked: Sequence[Category], object_: str | None) -> LabelledImages:
     """Keypoints of the object in a BOP scene, whose obj_id is its category_id: its points through the poses.
+
+    The object is `object_`, else the one in assets/ that has the name of the only category asked for.
 
     v = 2 in the image, also where something hides them (a scene tells no occluder), else 0. Boxes are those
     of rendered sets: around what is seen, bbox_visib of scene_gt_info.json (without it the mesh's hull), and
     around the labelled keypoints; bbox_obj, which reaches beyond occluders and the image, is not used. File
-    names relative to `folder`. Raises DataError for a scene of other objects.
+    names relative to the folder `path`. Raises DataError for a scene of other objects.
     """
-    asset = load_object(object_)
+    folder, name = path, object_ or (asked[0].name if len(asked) == 1 else None)
+    if name is None:
+        raise DataError(f"{folder}: poses become keypoints of an object: name it with --object")
+    asset = load_object(name)
     category = Category(asset.category_id, asset.name, asset.schema)
     infos = _by_number(folder / INFO) if (folder / INFO).is_file() else None
     poses: dict[int, list[tuple[int, PoseLabel]]] = {n: [] for n in sorted(_by_number(folder / TRUTH))}
-    for pose in read(folder):
+    for pose in read_poses(folder):
         poses[pose.image].append((len(poses[pose.image]), pose))
     _require_model(folder, {pose.object_id for labels in poses.values() for _, pose in labels}, asset)
     images = []
@@ -152,7 +168,7 @@ def read_keypoints(folder: Path, object_: str) -> KeypointDataset:
                 annotations.append(_annotation(camera, asset, box, share))
         name = picture.relative_to(folder).as_posix()
         images.append(ImageLabels(index + 1, name, width, height, tuple(annotations)))
-    return KeypointDataset((category,), tuple(images))
+    return LabelledImages(KeypointDataset((category,), tuple(images)), tuple(pictures), folder / TRUTH)
 
 
 def _require_model(folder: Path, ids: set[int], asset: ObjectAsset) -> None:

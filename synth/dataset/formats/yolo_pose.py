@@ -7,6 +7,7 @@ crowds have no place in it.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from synth.dataset.coco import (
     require_consistent,
     require_distinct,
 )
+from synth.dataset.labelled import LabelledImages
 from synth.dataset.placing import flat_names, place_sized
 from synth.errors import DataError
 from synth.system.pictures import header_size, images_in, refuse_broken_link
@@ -34,9 +36,21 @@ VAL_EVERY = 10
 MAX_KEYPOINTS = 1000
 
 
-def write(dataset: KeypointDataset, root: Path, target: Path) -> None:
-    """Images of `root`; every VAL_EVERY-th goes to val. Raises DataError for categories whose keypoints are
+def finds(path: Path) -> bool:
+    return (path / DATA).is_file()
+
+
+def files(path: Path) -> list[Path]:
+    return [
+        path / DATA,
+        *sorted(file for split in SPLITS for file in (path / "labels" / split).glob("*.txt")),
+    ]
+
+
+def write(labelled: LabelledImages, object_: str | None, target: Path) -> None:
+    """Every VAL_EVERY-th image goes to val. Raises DataError for categories whose keypoints are
     not alike."""
+    dataset = labelled.data
     counts = {len(c.schema) for c in dataset.categories}
     if len(counts) != 1:
         raise DataError(f"categories have {sorted(counts)} keypoints, YOLO-pose needs one number for all")
@@ -47,20 +61,22 @@ def write(dataset: KeypointDataset, root: Path, target: Path) -> None:
         )
     (target / DATA).write_text(yaml.safe_dump(_description(dataset, counts.pop()), sort_keys=False))
     classes = {category.id: n for n, category in enumerate(dataset.categories)}
-    for n, (image, name) in enumerate(zip(dataset.images, flat_names(dataset.images), strict=True)):
+    images = zip(dataset.images, labelled.paths, flat_names(dataset.images), strict=True)
+    for n, (image, path, name) in enumerate(images):
         split = SPLITS[n % VAL_EVERY == VAL_EVERY - 1]
-        size = place_sized(image, root, target / "images" / split / name)
+        size = place_sized(image, path, target / "images" / split / name)
         label = target / "labels" / split / f"{Path(name).stem}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(_line(a, classes[a.category_id], size) for a in image.annotations))
 
 
-def read(folder: Path) -> KeypointDataset:
-    """Both splits as one data set, file names relative to `folder`. Raises DataError naming file and line."""
-    path = folder / DATA
-    raw = read_yaml(path, DataError)
-    categories = _categories(raw, path)
+def read(path: Path, asked: Sequence[Category], object_: str | None) -> LabelledImages:
+    """Both splits as one data set, file names relative to the folder `path`. Raises DataError naming file and
+    line."""
+    folder, path = path, path / DATA
+    categories = _categories(read_yaml(path, DataError), path)
     images: list[ImageLabels] = []
+    pictures: list[Path] = []
     for split in SPLITS:
         for picture in images_in(folder / "images" / split):
             width, height = header_size(picture)
@@ -72,9 +88,10 @@ def read(folder: Path) -> KeypointDataset:
             )
             name = picture.relative_to(folder).as_posix()
             images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
+            pictures.append(picture)
     if not images:
         raise DataError(f"{folder}: no images in images/train or images/val")
-    return KeypointDataset(categories, tuple(images))
+    return LabelledImages(KeypointDataset(categories, tuple(images)), tuple(pictures), path)
 
 
 def _lines(label: Path) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from synth.dataset.coco import Annotation, Category, ImageLabels, KeypointDataset, read_coco, write_coco
-from synth.dataset.convert import read
+from synth.dataset.formats.table import read_labels
 from synth.dataset.placing import place
 from synth.errors import DataError
 from synth.types import KeypointSchema
@@ -70,7 +70,7 @@ def test_round_trips_keep_names_visibility_and_coordinates(
     rng, root = np.random.default_rng(seed), tmp_path_factory.mktemp("trip")
     source = folder_of(root / "source", [[annotation(rng) for _ in range(n)] for n in counts])
     assert run(source, root / "there", "--to", to).exit_code == 0
-    same_labels(read_coco(source / "annotations.json"), read(root / "there")[0])
+    same_labels(read_coco(source / "annotations.json"), read_labels(root / "there").data)
     assert run(root / "there", root / "back", "--to", "coco").exit_code == 0
     same_labels(read_coco(source / "annotations.json"), read_coco(root / "back" / "annotations.json"))
     pictures = sorted((root / "back" / "images").iterdir())
@@ -239,7 +239,7 @@ def test_yolo_pose_takes_a_missing_size_from_the_picture(tmp_path: Path) -> None
     del raw["images"][0]["width"]
     (source / "annotations.json").write_text(json.dumps(raw))
     assert run(source, tmp_path / "yolo", "--to", "yolo-pose").exit_code == 0
-    same_labels(read_coco(source / "annotations.json"), read(tmp_path / "yolo")[0])
+    same_labels(read_coco(source / "annotations.json"), read_labels(tmp_path / "yolo").data)
 
 
 def test_yolo_pose_refuses_categories_that_mirror_differently(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_yolo_pose_names_no_mirror_where_none_is_defined(tmp_path: Path) -> None
     described = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
     assert "flip_idx" not in described  # Ultralytics mirrors where it is there
     assert "path" not in described  # and looks beside data.yaml where that is absent
-    assert read(tmp_path / "yolo")[0].categories[0].schema.flip_pairs is None
+    assert read_labels(tmp_path / "yolo").data.categories[0].schema.flip_pairs is None
 
 
 @pytest.mark.parametrize("field", ["id", "name"])
@@ -316,7 +316,7 @@ def test_images_of_every_suffix_come_back_or_are_refused(tmp_path: Path, to: str
     if suffix == ".gif":
         assert "suffix '.gif', expected .jpg" in done.output
     else:
-        same_labels(read_coco(source / "annotations.json"), read(tmp_path / "there")[0])
+        same_labels(read_coco(source / "annotations.json"), read_labels(tmp_path / "there").data)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from pycocotools import mask as coco_mask
 
 from synth.config import load_synth_config
-from synth.dataset.coco import read_coco
+from synth.dataset.coco import object_category, read_coco
 from synth.dataset.formats import bop
 from synth.dataset.log import read_log
 from synth.errors import DataError
@@ -19,6 +19,7 @@ from synth.generate.job import RenderJob
 from synth.generate.run import generate
 from synth.objects.load import load_object
 from train.cli import main
+from train.data.samples import read_samples
 
 
 def run(*arguments: object) -> Result:
@@ -34,7 +35,7 @@ def boards(opengl: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_bop_files_hold_the_poses_in_millimetres(boards: Path, tmp_path: Path) -> None:
     assert run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard").exit_code == 0
-    poses = list(bop.read(tmp_path / "bop"))
+    poses = list(bop.read_poses(tmp_path / "bop"))
     rows = [(row["scene"]["camera"]["K"], a) for row in read_log(boards) for a in row["annotations"]]
     assert len(poses) == len(rows) == 3
     for pose, (K, labelled) in zip(poses, rows, strict=True):
@@ -69,6 +70,15 @@ def test_bop_poses_become_the_keypoints_they_came_from(boards: Path, tmp_path: P
             if with_info:
                 assert b.box_xyxy == pytest.approx(a.box_xyxy, abs=0.01)
     assert "--object" in run(tmp_path / "bop", tmp_path / "other", "--to", "coco").output
+
+
+def test_every_command_reads_a_bop_scene(boards: Path, tmp_path: Path) -> None:
+    run(boards, tmp_path / "bop", "--to", "bop", "--object", "chessboard")
+    assert len(read_samples(tmp_path / "bop", object_category("chessboard")[0])) == 3
+    for command in ("validate", "preview"):
+        done = CliRunner().invoke(main, [command, str(tmp_path / "bop"), "--object", "chessboard"])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "bop" / "preview.jpg").is_file()
 
 
 def test_rendered_sets_load_unmodified_in_supervision(boards: Path, tmp_path: Path) -> None:
@@ -191,7 +201,7 @@ def test_bop_boxes_of_objects_reach_beyond_what_hides_and_cuts_them(boards: Path
 def test_bop_boxes_hold_the_labelled_keypoints(boards: Path, tmp_path: Path) -> None:
     seen = with_object(bbox_visib=[300, 200, 4, 4])
     folder = edited(boards, tmp_path / "bop", "scene_gt_info.json", seen)
-    (found,) = bop.read_keypoints(folder, "chessboard").images[1].annotations
+    (found,) = bop.read(folder, (), "chessboard").data.images[1].annotations
     points = found.keypoints[found.keypoints[:, 2] > 0, :2]
     corners = np.concatenate([points, [[300, 200], [304, 204]]])
     assert found.box_xyxy == pytest.approx(np.concatenate([corners.min(0), corners.max(0)]))
@@ -201,4 +211,4 @@ def test_bop_objects_behind_the_camera_have_no_hull_in_the_image(boards: Path, t
     folder = edited(boards, tmp_path / "bop", "scene_gt.json", with_object(cam_t_m2c=[0, 0, -500]))
     (folder / "scene_gt_info.json").unlink()
     with pytest.raises(DataError, match="image 1: an object reaches behind the camera"):
-        bop.read_keypoints(folder, "chessboard")
+        bop.read(folder, (), "chessboard")

@@ -19,6 +19,7 @@ from synth.errors import DataError
 from synth.types import KeypointSchema
 
 SCHEMA = KeypointSchema(("head", "tail"), ((0, 1),), ((0, 1),), (0.05, 0.05))
+TUBE = Category(1, "tube", SCHEMA)
 SIZE = (80, 60)
 
 Document = dict[str, Any]
@@ -39,7 +40,7 @@ def sound_dataset(folder: Path, images: int = 3) -> Path:
             for x in (5.0, 45.0)
         )
         rows.append(ImageLabels(i, f"images/{i}.jpg", *SIZE, objects if i < images else ()))
-    write_coco(folder / "annotations.json", [Category(1, "tube", SCHEMA)], rows)
+    write_coco(folder / "annotations.json", [TUBE], rows)
     return folder
 
 
@@ -126,7 +127,7 @@ FAULTS: list[tuple[str, int, Callable[[Document], object]]] = [
 
 
 def test_sound_dataset_has_no_errors_and_trains_whole(tmp_path: Path) -> None:
-    report = validate_dataset(sound_dataset(tmp_path), SCHEMA)
+    report = validate_dataset(sound_dataset(tmp_path), TUBE)
     assert kinds(report) == {"no_objects": 1}
     assert not report.has_errors
     assert (report.n_images, report.n_objects, report.n_trainable, report.n_decoded) == (3, 4, 4, 3)
@@ -139,7 +140,7 @@ def test_fault_is_found_and_counted(
 ) -> None:
     folder = sound_dataset(tmp_path)
     edit(folder, change)
-    report = validate_dataset(folder, SCHEMA)
+    report = validate_dataset(folder, TUBE)
     assert kinds(report)[kind] == count
     assert report.has_errors == any(f.level == "error" for f in report.faults)
 
@@ -207,18 +208,36 @@ def per_image(folder: Path) -> Path:
 
 def test_one_json_an_image_is_read_with_and_without_names(tmp_path: Path) -> None:
     folder = per_image(tmp_path)
-    assert kinds(validate_dataset(folder, SCHEMA)) == {"no_objects": 1}
+    assert kinds(validate_dataset(folder, TUBE)) == {"no_objects": 1}
     (folder / "schema.json").unlink()
-    for schema in (SCHEMA, None):
-        report = validate_dataset(folder, schema)
+    for category in (TUBE, None):
+        report = validate_dataset(folder, category)
         assert (report.n_images, report.n_objects, report.n_trainable) == (3, 4, 4)
     (folder / "annotations/1.json").write_text(
         '{"bboxes": [[5, 20, 35, 54]], "keypoints": [[[8, 25, 1], [30, 30, 0]]]}'
     )
-    assert validate_dataset(folder, SCHEMA).n_trainable == 3
+    assert validate_dataset(folder, TUBE).n_trainable == 3
     (folder / "images/1.jpg").rename(folder / "images/1.JPG")
     (folder / "images/2.jpg").rename(folder / "images/2.png")
-    assert not validate_dataset(folder, SCHEMA).has_errors
+    assert not validate_dataset(folder, TUBE).has_errors
+
+
+def test_objects_of_another_name_are_left_out_as_in_training(tmp_path: Path) -> None:
+    folder = per_image(tmp_path)
+    (folder / "schema.json").unlink()
+    labels = folder / "annotations/2.json"
+    labels.write_text(labels.read_text().replace("tube", "boat", 1))
+    assert validate_dataset(folder, TUBE).n_objects == 3
+    assert kinds(validate_dataset(folder))["malformed"] == 1
+
+
+def test_yolo_pose_is_read_and_its_first_fault_named(tmp_path: Path) -> None:
+    convert(sound_dataset(tmp_path / "coco"), tmp_path / "yolo", "yolo-pose", None, None)
+    report = validate_dataset(tmp_path / "yolo", TUBE)
+    assert (report.n_images, report.n_objects, kinds(report)) == (3, 4, {"no_objects": 1})
+    (tmp_path / "yolo/labels/train/1.txt").write_text("0 1 1")
+    (found,) = (f for f in validate_dataset(tmp_path / "yolo").faults if f.kind == "malformed")
+    assert "1.txt: line 1: 3 values" in found.examples[0]
 
 
 @pytest.mark.parametrize(
@@ -242,12 +261,12 @@ def test_one_json_an_image_is_read_with_and_without_names(tmp_path: Path) -> Non
 def test_faults_of_one_json_an_image_name_the_file(tmp_path: Path, content: str, kind: str) -> None:
     folder = per_image(tmp_path)
     (folder / "annotations/2.json").write_text(content)
-    (found,) = (f for f in validate_dataset(folder, SCHEMA).faults if f.level == "error")
+    (found,) = (f for f in validate_dataset(folder, TUBE).faults if f.level == "error")
     assert found.kind == kind
     assert "2.json" in found.examples[0]
 
 
-def test_file_that_is_no_json_is_a_finding(tmp_path: Path) -> None:
+def test_file_that_is_no_json_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "annotations.json").write_text('{"images": [')
     assert kinds(validate_dataset(tmp_path))["malformed"] == 1
 
@@ -259,7 +278,7 @@ def test_folder_without_annotations_is_refused_in_one_line(tmp_path: Path) -> No
 
 def test_object_with_other_keypoints_is_only_compared_when_asked(tmp_path: Path) -> None:
     folder = sound_dataset(tmp_path)
-    other = KeypointSchema(("bow", "stern", "mast"), (), None, (0.05,) * 3)
+    other = Category(1, "boat", KeypointSchema(("bow", "stern", "mast"), (), None, (0.05,) * 3))
     assert "other_object" in kinds(validate_dataset(folder, other))
     assert "other_object" not in kinds(validate_dataset(folder))
 

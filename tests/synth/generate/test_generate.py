@@ -24,7 +24,8 @@ import synth.generate.run
 import synth.render.fast
 from synth.config import LAYOUTS, SynthConfig
 from synth.dataset.coco import Annotation, Category, ImageLabels, read_coco, write_coco
-from synth.dataset.convert import convert, read
+from synth.dataset.convert import convert
+from synth.dataset.formats.table import read_labels
 from synth.dataset.log import image_file, read_log
 from synth.dataset.store import StoredImage
 from synth.dataset.validate import validate_dataset
@@ -208,7 +209,7 @@ def test_shards_hold_the_same_images_and_labels_as_a_folder(
     ]
     assert ours["annotations"] == theirs["annotations"]
     assert not validate_dataset(shards).has_errors
-    preview_sheet(*read(shards), tmp_path / "sheet.jpg", 2)
+    preview_sheet(read_labels(shards), tmp_path / "sheet.jpg", 2)
     assert convert(shards, tmp_path / "flat", "coco", None, None) == N
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from synth.dataset.coco import Category
 from synth.dataset.convert import convert
-from synth.errors import DataError
+from synth.errors import AssetError, DataError
 from synth.system.pictures import read_image
 from synth.system.shards import END, pack
 from synth.types import KeypointSchema
@@ -334,6 +334,26 @@ def test_shapes_with_a_schema_tell_objects_and_keypoints_apart(
         for a, b in zip(of_coco, of_shapes, strict=True):
             np.testing.assert_array_equal(a.labels, b.labels)
             np.testing.assert_allclose(a.keypoints, b.keypoints)
+
+
+def test_yolo_pose_reads_as_the_coco_it_came_from(
+    coco_folder: Maker, category: Category, tmp_path: Path
+) -> None:
+    source = coco_folder(n=12)
+    convert(source, tmp_path / "yolo", "yolo-pose", None, None)
+    by_name = {s.image_path.name: s for s in read_samples(tmp_path / "yolo", category)}
+    for sample in read_samples(source, category):
+        found = by_name[sample.image_path.name]
+        np.testing.assert_allclose(found.keypoints, sample.keypoints)
+        np.testing.assert_allclose(found.boxes, sample.boxes)
+
+
+def test_bop_of_an_object_that_is_not_there_says_so(category: Category, tmp_path: Path) -> None:
+    (tmp_path / "scene_gt.json").write_text("{}")
+    with pytest.raises(AssetError, match=r"bug: no object\.yaml there"):
+        read_samples(tmp_path, category)
+    with pytest.raises(DataError, match="name it with --object"):
+        read_samples(tmp_path, category, replace(category, name="other"))
 
 
 def test_objects_of_another_name_are_not_this_one(photo_folder: Maker, category: Category) -> None:
