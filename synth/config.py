@@ -29,6 +29,7 @@ Angle = Annotated[Range, between(0, 90)]
 Strength = Annotated[Range, between(0, 100)]
 Pixels = Annotated[Range, between(0, 50)]
 Factor = Annotated[Range, between(0.01, 100)]
+OneFactor = Annotated[float, Field(ge=0.01, le=100)]
 
 
 class _Strict(BaseModel):
@@ -60,22 +61,57 @@ class ObjectsConfig(_Strict):
     """Share of images without any target object."""
     touching: Share = 0.3
     """Share of further objects placed close beside an earlier one."""
+    gap: Annotated[Range, between(0, 10)] = (0.0, 0.15)
+    """Room between such two, in object diameters."""
     piled: Share = 0.15
     """Share of further resting objects that lie on an earlier one or lean against it."""
+    on_top: Share = 0.5
+    """Share of those that lie on top where that is flat; the others lean."""
     truncation: Share = 0.1
     """Share of objects whose centre may come so near the border that the image cuts them."""
+
+
+class MaterialsConfig(_Strict):
+    """How parts vary about which object.yaml says nothing."""
+
+    hue: Annotated[Range, between(-1, 1)] = (-0.03, 0.03)
+    """Turn added to the hue, 1 = once around."""
+    saturation: Annotated[Range, between(0, 100)] = (0.8, 1.2)
+    """Factor, as is that of value."""
+    value: Annotated[Range, between(0, 100)] = (0.8, 1.2)
+    roughness: ShareRange = (0.3, 0.8)
+    """Also of parts whose materials in object.yaml leave it open, but for those with a texture of it."""
 
 
 class DistractorConfig(_Strict):
     count: Count = (0, 4)
     size: Factor = (0.15, 1.0)
     """Size as a share of the object's diameter."""
+    log_sides: Annotated[Range, between(-10, 0)] = (-1.6, 0.0)
+    """Natural logarithm of each side as a share of that size: -1.6 is a fifth."""
     occluders: Share = 0.3
     """Share of distractors that may stand between camera and object."""
+    occluder_distance: Annotated[Range, between(0.05, 1)] = (0.45, 0.85)
+    """How far they are, as a share of the object's distance from the camera."""
+    occluder_size: OneFactor = 0.7
+    """They are smaller by this and by that share, so that the object stays in view."""
+    occluder_height: Share = 0.6
+    """Least height of their middle above the ground, as a share of their longest side."""
+    behind_distance: Annotated[Range, between(0.1, 10)] = (1.3, 2.5)
+    """Of the others in the air, as a share of the camera's distance from the world's origin."""
+    behind_size: OneFactor = 1.5
+    """Those are larger by this."""
+    roughness: ShareRange = (0.15, 1.0)
+    metallic: Share = 0.15
+    """Share of distractors that are metal."""
+    tint: ShareRange = (0.45, 1.0)
+    """Factor of the brightness and of each colour of their surface, in linear light."""
     meshes: str = ""
     """Folder of mesh files, relative to the config's; '' = boxes, cylinders and the like only."""
     mesh_share: Share = 0.7
     """Share of distractors that come from that folder."""
+    mesh_surface: Share = 0.5
+    """Share of those that show a random surface and not their own."""
 
 
 class LightConfig(_Strict):
@@ -86,6 +122,10 @@ class LightConfig(_Strict):
     fills: Annotated[WholeRange, between(0, 8)] = (0, 2)
     """Weaker lights from other sides, without shadows."""
     fill: Strength = (0.0, 0.35)
+    """Irradiance of each."""
+    fill_elevation_deg: Angle = (20.0, 80.0)
+    fill_turn_rad: Annotated[Range, between(0, 6.3)] = (1.5, 4.8)
+    """Angle about the vertical from the key light to the first of them; the others stand anywhere."""
     ambient: Strength = (0.15, 0.6)
     """Mean light from all sides."""
     temperature_k: Annotated[Range, between(1000, 40000)] = (2800.0, 9000.0)
@@ -93,14 +133,22 @@ class LightConfig(_Strict):
     """Share of images in which that light is an environment map's, if there is a pool of them."""
     from_photo: Share = 0.5
     """Share of images with a photo behind that are lit as that photo suggests."""
+    photo_level: Factor = (0.5, 1.4)
+    """How much weaker or stronger than usual all light becomes for the darkest and the brightest photos."""
 
 
 class BackgroundConfig(_Strict):
     photo: Share = 0.5
     """Share of images with a photo behind; the others show a procedural surface."""
+    zoom: Annotated[Range, between(0.02, 1)] = (0.35, 1.0)
+    """Share of a photo's sides that the image shows."""
+    flip: Share = 0.5
+    """Share of backgrounds that are mirrored."""
     tile: Factor = (2.0, 14.0)
     """Size of a surface's pattern in object diameters."""
     roughness: ShareRange = (0.35, 1.0)
+    tint: ShareRange = (0.45, 1.0)
+    """Factor of the brightness and of each colour of a surface, in linear light."""
 
 
 class SensorConfig(_Strict):
@@ -133,6 +181,7 @@ class SensorConfig(_Strict):
 class SynthConfig(_Strict):
     camera: CameraConfig = CameraConfig()
     objects: ObjectsConfig = ObjectsConfig()
+    materials: MaterialsConfig = MaterialsConfig()
     distractors: DistractorConfig = DistractorConfig()
     light: LightConfig = LightConfig()
     background: BackgroundConfig = BackgroundConfig()

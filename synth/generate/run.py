@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from synth.config import EXECUTORS, LAYOUTS
+from synth.config import EXECUTORS, LAYOUTS, SynthConfig
 from synth.dataset.log import ANNOTATIONS, MANIFEST, write_annotations
 from synth.dataset.store import StoredImage, open_store
 from synth.errors import DataError, EnvironmentProblem
@@ -95,9 +95,19 @@ def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
         return
     if MANIFEST not in held:
         raise DataError(f"{out} is not empty and holds no {MANIFEST}; choose another folder")
-    changed = _difference(read_json(path), manifest)
+    changed = _difference(_with_defaults(read_json(path)), manifest)
     if changed:
         raise DataError(f"{out} holds a data set rendered otherwise ({changed}); choose another folder")
+
+
+def _with_defaults(manifest: Any) -> Any:
+    """A manifest of an earlier version whose config lacks fields that were added since: at their defaults it
+    rendered what this version renders."""
+    try:
+        config = SynthConfig.model_validate(manifest["config"])
+    except (KeyError, TypeError, ValueError):
+        return manifest
+    return {**manifest, "config": config.model_dump(mode="json")}
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str:

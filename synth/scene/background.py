@@ -64,13 +64,13 @@ def sample_background(
 ) -> Background:
     """A photo of the pool (if there is one) or a procedural surface."""
     is_photo = rng.random() < config.background.photo and photos is not None
-    zoom = rng.uniform(0.35, 1.0)
+    zoom = rng.uniform(*config.background.zoom)
     x0, y0 = rng.uniform(0.0, 1.0 - zoom, 2)
     return Background(
         kind="photo" if is_photo else SURFACES[rng.integers(len(SURFACES))],
         photo=photos.names[int(rng.integers(len(photos.names)))] if photos and is_photo else "",
         crop=(float(x0), float(y0), float(zoom), float(zoom)),
-        flip=bool(rng.random() < 0.5),
+        flip=bool(rng.random() < config.background.flip),
         seed=int(rng.integers(SURFACE_SEEDS)),
         tile_m=float(diameter * log_uniform(rng, config.background.tile)),
         roughness=float(rng.uniform(*config.background.roughness)),

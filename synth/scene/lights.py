@@ -32,13 +32,15 @@ def sample_lights(config: SynthConfig, rng: Rng, more: Rng) -> tuple[Light, ...]
     c = config.light
     azimuth = rng.uniform(-math.pi, math.pi)
     key = direction(azimuth, math.radians(rng.uniform(*c.key_elevation_deg)))
-    first = direction(azimuth + rng.uniform(1.5, 4.8), math.radians(rng.uniform(20, 80)))
+    first = direction(
+        azimuth + rng.uniform(*c.fill_turn_rad), math.radians(rng.uniform(*c.fill_elevation_deg))
+    )
     irradiance, color = float(rng.uniform(*c.key_irradiance)), kelvin_to_rgb(rng.uniform(*c.temperature_k))
     fills = [Light("fill", first, float(rng.uniform(*c.fill)), kelvin_to_rgb(rng.uniform(*c.temperature_k)))]
     radius = math.radians(more.uniform(*c.key_radius_deg))
     count = int(more.integers(c.fills[0], c.fills[1] + 1))
     while len(fills) < count:
-        side = direction(more.uniform(-math.pi, math.pi), math.radians(more.uniform(20, 80)))
+        side = direction(more.uniform(-math.pi, math.pi), math.radians(more.uniform(*c.fill_elevation_deg)))
         temperature = more.uniform(*c.temperature_k)
         fills.append(Light("fill", side, float(more.uniform(*c.fill)), kelvin_to_rgb(temperature)))
     return (Light("key", key, irradiance, color, radius), *fills[:count])
@@ -72,7 +74,7 @@ def lit_as(
     low, high = (math.radians(angle) for angle in config.light.key_elevation_deg)
     elevation = min(max(math.atan2(towards[2], math.hypot(towards[0], towards[1])), low), high)
     r, g, b = (float(value) for value in color)
-    level = float(np.clip(math.sqrt(luminance / PHOTO_LUMINANCE), 0.5, 1.4))
+    level = float(np.clip(math.sqrt(luminance / PHOTO_LUMINANCE), *config.light.photo_level))
     key = replace(
         lights[0], direction=direction(math.atan2(towards[1], towards[0]), elevation), color=(r, g, b)
     )

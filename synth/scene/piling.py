@@ -63,7 +63,7 @@ def _piled(
         R = turn @ sample_ground_rotation(asset, instance.mesh, instance.scale, rng)
         body, weight = shaped @ R.T, R @ heavy
         below = hull_world(asset, support)
-        T = _on_top(body, weight, below, level, rng) if rng.random() < 0.5 else None
+        T = _on_top(body, weight, below, level, rng) if rng.random() < config.objects.on_top else None
         if T is None:
             T = _leaning(body, weight, below, level, rng)
         if T is None:

@@ -15,14 +15,12 @@ from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectI
 
 PLACEMENT_TRIES = 30
 MAX_BOX_OVERLAP = 0.3
-ROUGHNESS = 0.3, 0.8
 SINK = 0.01
 """Share of the diameter by which parts on joints may reach below what an object stands on."""
 SMALLEST = 0.8
 """Of the least apparent size, an outline's longer side is at least this: objects are seen from all sides."""
 FILL = 0.97
 """A free object is moved away until it fills at most this share of the image's width and height."""
-DEFAULT_MATERIAL = MaterialRange((-0.03, 0.03), (0.8, 1.2), (0.8, 1.2), None, None, ())
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,16 @@ def sample_objects(
 
 
 def _draw_shape(
-    asset: ObjectAsset, rng: Rng
+    config: SynthConfig, asset: ObjectAsset, rng: Rng
 ) -> tuple[int, tuple[float, float, float], dict[str, float], dict[str, Look]]:
     mesh = int(rng.integers(len(asset.meshes)))
     x, y, z = (float(rng.uniform(*r)) for r in asset.scale_range)
     joints = {j.name: float(rng.uniform(*j.range)) for j in asset.joints}
-    looks = {}
+    c, looks = config.materials, {}
+    usual = MaterialRange(c.hue, c.saturation, c.value, None, None, ())
     for part in asset.meshes[mesh]:
-        material = asset.materials.get(part.name, asset.materials.get("*", DEFAULT_MATERIAL))
-        roughness, metallic = surface_ranges(part, material)
+        material = asset.materials.get(part.name, asset.materials.get("*", usual))
+        roughness, metallic = surface_ranges(part, material, c.roughness)
         looks[part.name] = Look(
             hue=float(rng.uniform(*material.hue)),
             saturation=float(rng.uniform(*material.saturation)),
@@ -77,10 +76,15 @@ def _draw_shape(
     return mesh, (x, y, z), joints, looks
 
 
-def surface_ranges(part: Part, material: MaterialRange) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Roughness and metallic. Where the object leaves them open, they are the mesh's own, but for a roughness
-    that no texture tells."""
-    own = (part.roughness, part.roughness) if part.surface_texture is not None else ROUGHNESS
+def surface_ranges(
+    part: Part, material: MaterialRange, usual_roughness: tuple[float, float]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The ranges of roughness and metallic.
+
+    Where the object leaves them open, metallic is the mesh's own, and so is roughness where a texture tells
+    it, else `usual_roughness`: few mesh files say it with care.
+    """
+    own = (part.roughness, part.roughness) if part.surface_texture is not None else usual_roughness
     return material.roughness or own, material.metallic or (part.metallic, part.metallic)
 
 
@@ -100,7 +104,7 @@ def _place_on_plane(
     others: Sequence[_Placed],
     rng: Rng,
 ) -> _Placed | None:
-    mesh, scale, joints, looks = _draw_shape(asset, rng)
+    mesh, scale, joints, looks = _draw_shape(config, asset, rng)
     R = axis_angle((0.0, 0.0, 1.0), rng.uniform(-math.pi, math.pi)) @ sample_ground_rotation(
         asset, mesh, scale, rng
     )
@@ -114,7 +118,7 @@ def _place_on_plane(
     shape = footprint(corners)
     if others and rng.random() < config.objects.touching:
         beside = others[int(rng.integers(len(others)))].room
-        spot: Array | None = spot_beside(shape, beside, asset.diameter_m, rng)
+        spot: Array | None = spot_beside(shape, beside, asset.diameter_m, config.objects.gap, rng)
     else:
         longer = max(camera.width_px, camera.height_px)
         spot = _spot(camera, corners, _draw_pixel(camera, 0.5 * size * longer, cut, rng))
@@ -220,7 +224,7 @@ def _place_free(
     others: Sequence[_Placed],
     rng: Rng,
 ) -> _Placed | None:
-    mesh, scale, joints, looks = _draw_shape(asset, rng)
+    mesh, scale, joints, looks = _draw_shape(config, asset, rng)
     if others:
         size = log_uniform(rng, asset.apparent_size)
     longer = max(camera.width_px, camera.height_px)

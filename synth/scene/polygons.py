@@ -43,8 +43,12 @@ def separations(a: Array, b: Array, direction: Array) -> tuple[Array, Array, Arr
     return along_b.min(0) - along_a.max(0), along_a.min(0) - along_b.max(0), normals @ direction
 
 
-def spot_beside(shape: Array, other: Array, diameter: float, rng: Rng) -> Array:
-    """The offset (2,) that puts `shape` next to `other` in a random direction, a small gap between."""
+def spot_beside(shape: Array, other: Array, diameter: float, gap: tuple[float, float], rng: Rng) -> Array:
+    """The offset (2,) that puts `shape` next to `other` in a random direction.
+
+    shape, other: convex polygons (M, 2), (N, 2), metres. diameter: of the object, metres. gap: range of the
+    room between them, in diameters.
+    """
     angle = rng.uniform(-math.pi, math.pi)
     direction = np.array([math.cos(angle), math.sin(angle)])
     start = (other.max(0) + other.min(0)) / 2 - (shape.max(0) + shape.min(0)) / 2
@@ -56,4 +60,4 @@ def spot_beside(shape: Array, other: Array, diameter: float, rng: Rng) -> Array:
             far = middle
         else:
             near = middle
-    return np.asarray(start + direction * (far + rng.uniform(0.0, 0.15) * diameter))
+    return np.asarray(start + direction * (far + rng.uniform(*gap) * diameter))

@@ -65,10 +65,10 @@ def sample_scene(config: SynthConfig, library: Library, seed: int, index: int) -
         index=index,
         camera=camera,
         objects=objects,
-        distractors=tuple(replace(d, tint=sample_tint(tints)) for d in distractors),
+        distractors=tuple(replace(d, tint=sample_tint(config.distractors.tint, tints)) for d in distractors),
         lights=lights,
         ambient=ambient,
-        background=replace(background, tint=sample_tint(tints)),
+        background=replace(background, tint=sample_tint(config.background.tint, tints)),
         sensor=sample_optics(
             config, sample_sensor(config, stream(seed, index, "sensor")), stream(seed, index, "optics")
         ),

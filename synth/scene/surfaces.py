@@ -130,10 +130,9 @@ def _to_uint8(image: Array) -> Rgb:
 SURFACE_SEEDS = 12
 """Procedural surfaces come from this many seeds a kind, so that a worker can keep them;
 tints make more of them."""
-TINT = (0.45, 1.0)
 
 
-def sample_tint(rng: Rng) -> tuple[float, float, float]:
-    """Linear RGB factors."""
-    r, g, b = (float(x) for x in rng.uniform(*TINT) * rng.uniform(*TINT, 3) ** rng.uniform(0.0, 1.0))
+def sample_tint(limits: tuple[float, float], rng: Rng) -> tuple[float, float, float]:
+    """Linear RGB factors: a brightness, and colours that are the paler the smaller a random power is."""
+    r, g, b = (float(x) for x in rng.uniform(*limits) * rng.uniform(*limits, 3) ** rng.uniform(0.0, 1.0))
     return r, g, b

@@ -141,6 +141,27 @@ def test_a_complete_set_is_left_alone(job: RenderJob, reference: dict[str, bytes
 
 @pytest.mark.slow
 @pytest.mark.gl
+def test_a_set_whose_config_lacks_later_fields_is_topped_up(
+    job: RenderJob, reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    """They had their defaults before they had names."""
+    generate(job, tmp_path, 2, workers=1)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["config"]["materials"], manifest["config"]["distractors"]["occluder_distance"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    generate(job, tmp_path, N, workers=1)
+    found = contents(tmp_path)
+    assert {name: found[name] for name in found if name != "manifest.json"} == {
+        name: data for name, data in reference.items() if name != "manifest.json"
+    }
+    manifest["config"]["distractors"]["occluders"] = 0.9
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"config\.distractors\.occluders: 0\.9 there, 0\.3 now"):
+        generate(job, tmp_path, N, workers=1)
+
+
+@pytest.mark.slow
+@pytest.mark.gl
 def test_a_set_of_another_seed_is_refused_and_untouched(job: RenderJob, tmp_path: Path) -> None:
     generate(job, tmp_path, 1, 1)
     before = contents(tmp_path)

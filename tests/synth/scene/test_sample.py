@@ -316,6 +316,32 @@ def test_the_key_light_comes_from_a_photos_bright_side(box_library: Library, tmp
     assert all(to_the_right)
 
 
+def test_distractors_and_lights_follow_the_config(box_library: Library) -> None:
+    config = SynthConfig.model_validate(
+        {
+            "objects": {"negatives": 0.0},
+            "distractors": {
+                **{"count": [4, 4], "size": [1.0, 1.0], "log_sides": [0.0, 0.0], "occluders": 1.0},
+                **{"occluder_distance": [0.5, 0.5], "occluder_size": 0.4, "roughness": [0.2, 0.2]},
+                **{"metallic": 1.0, "tint": [1.0, 1.0]},
+            },
+            "light": {"fills": [2, 2], "fill_elevation_deg": [30.0, 30.0]},
+            "background": {"zoom": [0.5, 0.5], "flip": 1.0, "tint": [1.0, 1.0]},
+        }
+    )
+    side = 0.5 * 0.4 * box_library.objects[0].diameter_m
+    for index in range(20):
+        scene = sample_scene(config, box_library, 1, index)
+        for d in scene.distractors:
+            assert d.size_m == pytest.approx((side,) * 3)
+            assert (d.roughness, d.metallic, d.tint) == (0.2, 1.0, (1.0, 1.0, 1.0))
+        for fill in scene.lights[1:]:
+            assert fill.direction[2] == pytest.approx(0.5)
+        background = scene.background
+        assert background.crop[2:] == (0.5, 0.5)
+        assert (background.flip, background.tint) == (True, (1.0, 1.0, 1.0))
+
+
 def test_the_camera_is_inside_no_distractor(box_library: Library) -> None:
     config = SynthConfig.model_validate({"distractors": {"count": [4, 4], "size": [1.0, 8.0]}})
     for index in range(SCENES):
