@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import trimesh
 from PIL import Image
-from trimesh.visual import ColorVisuals, TextureVisuals
+from trimesh.visual import ColorVisuals
 
 from synth.errors import AssetError
 from synth.objects.hulls import FLAT, UP, closed_faces
 from synth.objects.mesh_files import MAX_FACES, one_line, read_scene
+from synth.objects.trimesh_private import copied, forget_normals, given_normals, has_normals
 from synth.system.pictures import rgb_image
 from synth.types import Part
 
@@ -83,9 +84,7 @@ def _placed_meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
                 raise ValueError(f"more than {MAX_FACES} faces; simplify it, 5,000 to 50,000 are plenty")
             if geometry.faces.min() < 0 or geometry.faces.max() >= len(geometry.vertices):
                 raise ValueError(f"a face of {name!r} has a corner that is not among its vertices")
-            mesh = geometry.copy(include_cache=True)
-            if isinstance(geometry.visual, TextureVisuals):  # its copy has no vertex colours
-                vars(mesh.visual)["vertex_attributes"].update(geometry.visual.vertex_attributes.data)
+            mesh = copied(geometry)
             mesh.apply_transform(transform)
             mesh.metadata["name"] = name
             placed.append(mesh)
@@ -100,10 +99,10 @@ def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     used[mesh.faces] = True
     if not used.all():
         mesh.update_vertices(used)
-    given = mesh._cache.cache.get("vertex_normals")
+    given = given_normals(mesh)
     if given is not None and not (np.linalg.norm(given, axis=1) > 1e-6).all():
-        mesh._cache.delete("vertex_normals")
-    if "vertex_normals" in mesh._cache:
+        forget_normals(mesh)
+    if has_normals(mesh):
         normals = mesh.vertex_normals.copy()
         turned = (mesh.face_normals * normals[mesh.faces].mean(1)).sum(1) < TURNED
         if turned.any():
@@ -152,7 +151,7 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
     material = getattr(mesh.visual, "material", None)
     if material is not None and not isinstance(material, trimesh.visual.material.PBRMaterial):
         material = material.to_pbr()
-    if "vertex_normals" not in mesh._cache:
+    if not has_normals(mesh):
         _crease(mesh)
     uv = getattr(mesh.visual, "uv", None)
     image = getattr(material, "baseColorTexture", None)

@@ -66,7 +66,7 @@ from synth.render.shade import (
 from synth.scene.environment import LEVELS_PX, surround_of
 from synth.scene.instances import joint_transform
 from synth.scene.surfaces import surface
-from synth.types import Array, Light, Look, ObjectInstance, Part, RenderResult, SceneSpec
+from synth.types import Array, Light, Look, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 512
 SHADOW_MARGIN = 1.08
@@ -275,21 +275,34 @@ class FastRenderer:
                 if place not in self._geometries:
                     self._geometries[place] = Geometry(self._gl, part)
                 look = instance.looks[part.name]
-                image = chosen_texture(part, look, asset.materials.get(part.name, asset.materials.get("*")))
-                textures = {"TEXTURED": image, "BUMPY": part.normal_texture, "GLOSSY": part.surface_texture}
-                varied = image is not None or part.vertex_colors is not None
+                textures = self._part_textures(place, part, look, asset)
+                varied = "TEXTURED" in textures or part.vertex_colors is not None
                 yield _Draw(
                     geometry=self._geometries[place],
                     T_world_from_part=shaped @ self._jointed(instance, part.name),
                     id=n,
                     color=varied_color(part, look),
-                    textures={
-                        flag: self._texture(id(image), partial(np.asarray, image), light=flag == "TEXTURED")
-                        for flag, image in textures.items()
-                        if image is not None
-                    },
+                    textures=textures,
                     look=look if varied else replace(look, hue=0.0, saturation=1.0, value=1.0),
                 )
+
+    def _part_textures(
+        self, place: tuple[str, int, int], part: Part, look: Look, asset: ObjectAsset
+    ) -> dict[str, moderngl.Texture]:
+        """See _Draw.textures. place: of the part: object, shape variant and number."""
+        named = part.name if part.name in asset.materials else "*"
+        base = chosen_texture(part, look, asset.materials.get(named))
+        own = base is part.texture
+        images: dict[str, tuple[Hashable, NDArray[np.uint8] | None]] = {
+            "TEXTURED": (place if own else (asset.name, named, look.texture), base),
+            "BUMPY": (place, part.normal_texture),
+            "GLOSSY": (place, part.surface_texture),
+        }
+        return {
+            flag: self._texture((flag, key), partial(np.asarray, image), light=flag == "TEXTURED")
+            for flag, (key, image) in images.items()
+            if image is not None
+        }
 
     def _jointed(self, instance: ObjectInstance, part: str) -> Array:
         asset, T = self._library[instance.asset], np.eye(4)
@@ -315,7 +328,7 @@ class FastRenderer:
     def _texture(
         self, key: Hashable, load: Callable[[], NDArray[np.uint8]], light: bool = True
     ) -> moderngl.Texture:
-        """The texture of `key`: of a procedural surface, or the id of an array that the library holds.
+        """The texture of `key`, which names an image of the library or a procedural surface.
 
         light: the array holds sRGB colours, not directions or factors.
         """

@@ -8,9 +8,11 @@ from click.testing import CliRunner
 
 import train.doctor
 from synth.doctor import Check
+from synth.system.cache import cache_folder
 from train.backbones import BACKBONES
 from train.cli import main
 from train.doctor import check_torch, check_weights
+from train.model.weights import weights_folder
 
 
 def test_torch_names_its_version() -> None:
@@ -34,3 +36,8 @@ def test_exit_code_says_whether_something_is_missing(
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == code
     assert result.output == f"{level:8}OpenGL: none; apt-get\n"
+
+
+def test_weights_are_kept_in_the_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHMARK_CACHE", str(tmp_path))
+    assert weights_folder() == cache_folder() / "weights" == tmp_path / "weights"
