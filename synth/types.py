@@ -1,15 +1,21 @@
 """The frozen types that flow through Meshmark. Standard library and numpy only.
 
+Those that cross rooms check themselves when they are built: ValueError names field, what came, and what was
+expected.
+
 Units are metres and radians. Frames: world is right-handed with +Z up; the camera looks along +Z with
 x right and y down (OpenCV). ``T_a_from_b`` maps points of frame b into frame a. Pixels are continuous:
 (0, 0) is the top-left corner of the image and the centre of pixel (i, j) lies at (i + 0.5, j + 0.5).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from synth.checks import check_arrays, check_numbers, check_one_of
 
 Array = NDArray[np.float64]
 Rgb = NDArray[np.uint8]
@@ -34,6 +40,21 @@ class KeypointSchema:
     skeleton: tuple[tuple[int, int], ...]
     flip_pairs: tuple[tuple[int, int], ...] | None
     oks_sigmas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        k = len(self.names)
+        if len(set(self.names)) != k:
+            raise ValueError(f"names a keypoint twice: {list(self.names)}")
+        for number in (index + 1 for pair in self.skeleton for index in pair):
+            if not 1 <= number <= k:
+                raise ValueError(f"skeleton joins keypoint {number}, counted from 1, of {k}")
+        for number in (index + 1 for pair in self.flip_pairs or () for index in pair):
+            if not 1 <= number <= k:
+                raise ValueError(f"flip_pairs names keypoint {number}, counted from 1, of {k}")
+        if len(self.oks_sigmas) != k:
+            raise ValueError(f"oks_sigmas has {len(self.oks_sigmas)} values, expected {k} (one per keypoint)")
+        if not all(0 < sigma < math.inf for sigma in self.oks_sigmas):
+            raise ValueError(f"oks_sigmas: {list(self.oks_sigmas)}, expected finite numbers above 0")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,10 +85,21 @@ class Part:
     surface_texture: NDArray[np.uint8] | None = None
     closed: bool = False
 
+    def __post_init__(self) -> None:
+        count = len(self.vertices)
+        check_arrays(self, "floating", vertices=(None, 3), normals=(count, 3), uv=(count, 2))
+        check_arrays(self, "integer", faces=(None, 3))
+        picture = (None, None, 3)
+        check_arrays(self, "uint8", texture=picture, normal_texture=picture, surface_texture=picture)
+        check_arrays(self, "uint8", vertex_colors=(count, 3))
+
 
 @dataclass(frozen=True)
 class Joint:
-    """Parts and keypoints that turn together about an axis (object frame, metres, radians)."""
+    """Parts and keypoints that turn together about an axis through origin_m (object frame, metres).
+
+    axis: unit vector. range: lowest and highest angle, radians; 0 = as in the mesh file.
+    """
 
     name: str
     parts: tuple[str, ...]
@@ -186,6 +218,10 @@ class Distortion:
     model: str
     coefficients: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        check_one_of(self, "model", ("brown-conrady", "fisheye"))
+        check_numbers(self, coefficients=None)
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -200,10 +236,15 @@ class Camera:
     T_world_from_camera: Array
     distortion: Distortion | None = None
 
+    def __post_init__(self) -> None:
+        if self.width_px < 1 or self.height_px < 1:
+            raise ValueError(f"Camera: {self.width_px} x {self.height_px} px, expected at least 1 x 1")
+        check_arrays(self, "floating", finite=True, K=(3, 3), T_world_from_camera=(4, 4))
+
 
 @dataclass(frozen=True)
 class Look:
-    """How one instance's material differs from its asset's, and the seed of procedural textures.
+    """How one instance's material differs from its asset's.
 
     hue: turn added to the hue, [0, 1). saturation, value: factors. roughness, metallic: absolute.
     texture: index into the asset's textures, or None for the mesh's own.
@@ -219,7 +260,12 @@ class Look:
 
 @dataclass(frozen=True)
 class ObjectInstance:
-    """A target object in the scene. joints: joint name -> value (radians or metres). scale: (3,)."""
+    """A target object in the scene.
+
+    asset: name of its ObjectAsset. mesh: index of its shape variant. T_world_from_object: (4, 4), rigid.
+    scale: factors along the object's axes, before the pose. joints: name -> angle, radians. looks: part
+    name -> look.
+    """
 
     asset: str
     mesh: int
@@ -227,6 +273,10 @@ class ObjectInstance:
     scale: tuple[float, float, float]
     joints: dict[str, float]
     looks: dict[str, Look]
+
+    def __post_init__(self) -> None:
+        check_arrays(self, "floating", finite=True, T_world_from_object=(4, 4))
+        check_numbers(self, scale=3)
 
 
 @dataclass(frozen=True)
@@ -246,6 +296,10 @@ class Distractor:
     metallic: float
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    def __post_init__(self) -> None:
+        check_arrays(self, "floating", finite=True, T_world_from_object=(4, 4))
+        check_numbers(self, size_m=3, roughness=0, metallic=0, tint=3)
+
 
 @dataclass(frozen=True)
 class Light:
@@ -261,6 +315,10 @@ class Light:
     color: tuple[float, float, float]
     radius: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_one_of(self, "kind", ("key", "fill"))
+        check_numbers(self, direction=3, irradiance=0, color=3, radius=0)
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -272,6 +330,9 @@ class Environment:
 
     map: str
     turn: float
+
+    def __post_init__(self) -> None:
+        check_numbers(self, turn=0)
 
 
 @dataclass(frozen=True)
@@ -348,6 +409,13 @@ class RenderResult:
     instance_id: NDArray[np.int32]
     unoccluded_px: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        height, width = np.shape(self.rgb)[:2]
+        check_arrays(self, "uint8", rgb=(None, None, 3))
+        check_arrays(self, "float32", depth_m=(height, width))
+        check_arrays(self, "int32", instance_id=(height, width))
+        check_arrays(self, "int64", unoccluded_px=(None,))
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -365,3 +433,11 @@ class Labels:
     area_px: Array
     segmentation: tuple[dict[str, Any], ...]
     T_camera_from_object: Array
+
+    def __post_init__(self) -> None:
+        n = len(self.category_id)
+        check_arrays(self, "floating", finite=True, boxes_xyxy=(n, 4), keypoints=(n, None, 3))
+        check_arrays(self, "floating", finite=True, visible_fraction=(n,), area_px=(n,))
+        check_arrays(self, "floating", finite=True, T_camera_from_object=(n, 4, 4))
+        if len(self.segmentation) != n:
+            raise ValueError(f"Labels.segmentation: {len(self.segmentation)} masks, expected {n}")

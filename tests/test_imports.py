@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNTH = [
-    *("errors", "types", "geometry", "system", "calibration", "config", "sensor", "objects", "scene"),
+    *(
+        "errors",
+        "checks",
+        "types",
+        "geometry",
+        "system",
+        "calibration",
+        "config",
+        "sensor",
+        "objects",
+        "scene",
+    ),
     *("render", "labels", "dataset", "generate", "fetch", "inspect", "doctor", "cli"),
 ]
 """The rooms of synth, modules and sub-packages, from the ground up: each imports only those before it."""

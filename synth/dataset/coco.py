@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from synth.checks import check_arrays, check_numbers
 from synth.errors import DataError
 from synth.objects.load import load_schema
 from synth.system.files import replacing
@@ -45,6 +46,10 @@ class Annotation:
     iscrowd: int = 0
     segmentation: dict[str, Any] | list[Any] | None = None
     visible_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_arrays(self, "floating", finite=True, box_xyxy=(4,), keypoints=(None, 3))
+        check_numbers(self, area=0, visible_fraction=0)
 
 
 @dataclass(frozen=True)
@@ -93,21 +98,6 @@ def require_distinct(categories: tuple[Category, ...], where: str) -> tuple[Cate
     return categories
 
 
-def require_consistent(category: Category, where: str) -> Category:
-    """`category`, or a DataError when its keypoints' names, skeleton and sigmas contradict each other."""
-    place, schema, k = f"{where}: category {category.name!r}", category.schema, len(category.schema)
-    if len(set(schema.names)) != k:
-        raise DataError(f"{place} names a keypoint twice: {list(schema.names)}")
-    for number in (index + 1 for pair in schema.skeleton for index in pair):
-        if not 1 <= number <= k:
-            raise DataError(f"{place}: skeleton joins keypoint {number}, counted from 1, of {k}")
-    if len(schema.oks_sigmas) != k:
-        raise DataError(
-            f"{place}: oks_sigmas has {len(schema.oks_sigmas)} values, expected {k} (one per keypoint)"
-        )
-    return category
-
-
 def category_from_json(raw: dict[str, Any], where: str) -> Category:
     """A category without `flip_pairs` is never flipped; without `oks_sigmas` each is DEFAULT_SIGMA."""
     names = raw.get("keypoints")
@@ -122,10 +112,9 @@ def category_from_json(raw: dict[str, Any], where: str) -> Category:
             flip_pairs=None if flips is None else tuple(_flip_pair(pair, names) for pair in flips),
             oks_sigmas=tuple(float(s) for s in sigmas),
         )
-        category = Category(int(raw["id"]), str(raw["name"]), schema)
+        return Category(int(raw["id"]), str(raw["name"]), schema)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: category {raw.get('name')!r} is malformed: {error}") from error
-    return require_consistent(category, where)
 
 
 def _flip_pair(pair: Any, names: list[str]) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """Light from all sides: environment maps of a pool, and what a background's photo says about its light.
 
-A map is a panorama (equirectangular, top row = +Z). It becomes square octahedral maps (Cigolle et al., "A
-Survey of Efficient Representations for Independent Unit Vectors", 2014): direction d lies at
-d.xy / (|d.x| + |d.y| + |d.z|), the lower half folded outwards.
+A file is a panorama: equirectangular, its top row is the direction +Z. Renderers get it as square octahedral
+maps (Cigolle et al., "A Survey of Efficient Representations for Independent Unit Vectors", 2014), which a
+shader reads without trigonometry: direction d lies at d.xy / (|d.x| + |d.y| + |d.z|) in a square from -1 to
+1, the directions below the horizon folded into its corners. Radiance is linear RGB throughout.
 """
 
 from dataclasses import dataclass
@@ -26,27 +27,31 @@ MAX_WIDTH_PX = 8192
 LEVELS_PX = (128, 64, 32, 16, 8)
 """Sizes of the octahedral maps for roughness 0, 0.25 … 1."""
 SOURCE_PX = 16
-"""Size of the map from which the rough ones and the irradiance come."""
+"""Size of the map that the three roughest levels and the irradiance are computed from: both are smooth."""
 CEILING = 12.0
-"""Radiance is cut at this multiple of its mean: the key light stands for the sun and for lamps."""
+"""Radiance above this multiple of the map's mean is cut off: the sun and lamps are the key light, which casts
+shadows, and would otherwise light the scene twice."""
 SMALL_PX = 32
 """Longer side of the photo from which that light is taken."""
 PHOTO_CHROMA = 0.5
 """Share of a photo's colourfulness that is light and not the colour of what it shows."""
 PHOTO_CEILING = 1.15
-"""A photo's white is 1 / (PHOTO_CEILING - 1) times as bright as its dark parts lead to expect."""
+"""A camera cuts bright light off at white. A luminance L of a photo (0 to 1) is taken for light of
+L / (PHOTO_CEILING - L): dark parts nearly as they are, white 1 / 0.15 = 6.7 times as bright."""
 Radiance = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Surround:
-    """Distant light, of mean 1, in a frame of its own.
+    """Light from far away on all sides, its mean over all directions and channels 1, in a frame of its own
+    (see surround_of).
 
-    levels: (n, n, 3) float32 octahedral maps of radiance, n of LEVELS_PX, as surfaces of roughness 0 … 1
-    mirror it. irradiance: (3, 4, 4), per channel: (n, 1) M (n, 1) arrives at a surface with normal n, 1 = as
-    from white all around (Ramamoorthi and Hanrahan, "An Efficient Representation for Irradiance Environment
-    Maps", 2001).
-    mean: (3,) linear RGB.
+    levels: octahedral maps of radiance (n, n, 3) float32, one for each n of LEVELS_PX: the light as it is,
+    then blurred as surfaces of roughness 0.25, 0.5, 0.75 and 1 mirror it.
+    irradiance: (3, 4, 4), a symmetric matrix M per channel: a surface with unit normal n receives
+    (n, 1) M (n, 1), where 1 = as much as from white on all sides (Ramamoorthi and Hanrahan, "An Efficient
+    Representation for Irradiance Environment Maps", 2001).
+    mean: (3,) linear RGB, over all directions.
     """
 
     levels: tuple[Radiance, ...]
@@ -60,7 +65,10 @@ def open_environments(folder: Path) -> Pool:
 
 
 def surround_of(scene: SceneSpec, library: Library) -> tuple[Surround, Array]:
-    """The light around the scene, and the rotation (3, 3) from world into its frame."""
+    """The light around the scene, and the rotation (3, 3) from world into its frame.
+
+    Without an environment it is white. Raises ValueError for a scene of another library's pools.
+    """
     chosen, R_camera_from_world = scene.environment, scene.camera.T_world_from_camera[:3, :3].T
     if chosen is None:
         return white(), np.eye(3)
@@ -79,7 +87,8 @@ def surround_of(scene: SceneSpec, library: Library) -> tuple[Surround, Array]:
 
 @lru_cache(maxsize=64)
 def map_surround(path: Path) -> Surround:
-    """The map's light, turned about +Z so that the brightest side is +X."""
+    """The light of the panorama at `path`, turned about +Z so that its brightest side is +X: a scene turns it
+    to where its key light stands. Raises DataError as read_panorama does, and for a black map."""
     panorama = read_panorama(path)
     height, width = panorama.shape[:2]
     lift = np.cos((np.arange(height) + 0.5) / height * np.pi - np.pi / 2)[:, None, None]
@@ -99,7 +108,11 @@ def map_surround(path: Path) -> Surround:
 
 
 def read_panorama(path: Path) -> Radiance:
-    """(h, w, 3) float32 linear RGB, at most 4 * LEVELS_PX[0] wide. Raises DataError naming what is wrong."""
+    """(h, w, 3) float32 linear RGB, w = 2 h, shrunk to at most 4 * LEVELS_PX[0] px wide.
+
+    What is not finite or below 0 becomes the nearest light that is. Raises DataError for a file that is too
+    large, no readable .exr or .hdr, or not twice as wide as high.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
@@ -143,12 +156,14 @@ def _check_width(width: int) -> None:
 
 
 def _azimuths(width: int) -> Array:
-    """Of a panorama's columns: it is seen from inside, so x to the right is clockwise."""
+    """(width,) azimuths of a panorama's columns, radians, from pi down to -pi: it is seen from inside, where
+    azimuths grow to the left."""
     return np.pi - (np.arange(width) + 0.5) / width * 2 * np.pi
 
 
 def small_photo(photos: Pool, background: Background, camera: Camera) -> Radiance:
-    """(h, w, 3) linear RGB of what the image shows of its background's photo, SMALL_PX on its longer side."""
+    """(h, w, 3) float32 linear RGB: the part of the background's photo that the image shows, shrunk to
+    SMALL_PX on the longer side. Raises DataError when the photo cannot be read."""
     scale = SMALL_PX / max(camera.width_px, camera.height_px)
     size = max(1, round(scale * camera.width_px)), max(1, round(scale * camera.height_px))
     return crop_photo(_thumbnail(photos.path(background.photo)), background.crop, background.flip, *size)
@@ -163,9 +178,12 @@ def _thumbnail(path: Path) -> Radiance:
 
 
 def photo_radiance(photo: Radiance) -> Radiance:
-    """Octahedral map in the camera's frame: the photo as if it hung before and behind the camera.
+    """(n, n, 3) float32 octahedral map, n = LEVELS_PX[0], in the camera's frame: the light of a scene that
+    looks alike before and behind the camera.
 
-    photo: linear RGB. Light that the photo cut at white is guessed, colours are paler than in the photo.
+    photo: (h, w, 3) linear RGB, see small_photo; direction d takes its light from the place (d.x, d.y), each
+    from -1 to 1 across the photo. Light beyond white is guessed (PHOTO_CEILING), colours are paler than in
+    the photo (PHOTO_CHROMA).
     """
     luminance = photo.mean(2, keepdims=True)
     light = (PHOTO_CHROMA * photo + (1 - PHOTO_CHROMA) * luminance) / (PHOTO_CEILING - luminance)
@@ -180,7 +198,7 @@ def _photo_places(height: int, width: int) -> tuple[Radiance, Radiance]:
 
 
 def _texels(x: Array, y: Array) -> tuple[Radiance, Radiance]:
-    """Places of the sharpest map's texels in a picture, as OpenCV counts its pixels and takes them."""
+    """Places x, y (n * n,) in a picture, as (n, n) float32 arrays for cv2.remap; n = LEVELS_PX[0]."""
     shape = LEVELS_PX[0], LEVELS_PX[0]
     return x.astype(np.float32).reshape(shape), y.astype(np.float32).reshape(shape)
 
@@ -190,8 +208,11 @@ def _octahedral(picture: Radiance, x: Radiance, y: Radiance, border: int) -> Rad
 
 
 def photo_key(photo: Radiance) -> tuple[Array, Array, float]:
-    """Where a photo is brightest: (2,) from the middle, -1 … 1 to the right and down; linear RGB there, of
-    maximum 1, paler than in the photo; and the photo's mean luminance.
+    """Where a photo is brightest and how bright it is on the whole; photo: (h, w, 3) linear RGB.
+
+    Returns the place (2,), x to the right and y down, 0 = middle, -1 and 1 = borders; the linear RGB there
+    (3,), its largest channel 1, paler than in the photo; and the mean of all pixels and channels. The place
+    is a mean weighted by the cube of the luminance, so that one bright window counts more than a light wall.
     """
     luminance = cv2.GaussianBlur(photo.mean(2), (0, 0), 1.5)
     weight = luminance**3 + 1e-9
@@ -204,7 +225,7 @@ def photo_key(photo: Radiance) -> tuple[Array, Array, float]:
 
 
 def surround(radiance: Radiance) -> Surround:
-    """radiance: (LEVELS_PX[0], LEVELS_PX[0], 3) octahedral map of any brightness."""
+    """The light of an octahedral map of any brightness, (LEVELS_PX[0], LEVELS_PX[0], 3) float32."""
     softer = np.asarray(cv2.GaussianBlur(_shrunk(radiance, LEVELS_PX[1]), (3, 3), 0.8), np.float32)
     source = _shrunk(softer, SOURCE_PX)
     scale = np.float32(1 / _mean(source).mean())
@@ -217,7 +238,8 @@ def surround(radiance: Radiance) -> Surround:
 
 
 def _irradiance(radiance: Radiance) -> Array:
-    """(3, 4, 4), see Surround. radiance: octahedral map."""
+    """(3, 4, 4), see Surround. radiance: (n, n, 3) octahedral map. The numbers are those of equations 3 and
+    12 of Ramamoorthi and Hanrahan (2001): normalisations of nine spherical harmonics, and their weights."""
     d, weight = directions(radiance.shape[0])
     x, y, z = d.T
     basis = [
@@ -241,7 +263,8 @@ def _irradiance(radiance: Radiance) -> Array:
 
 @lru_cache(maxsize=8)
 def directions(size: int) -> tuple[Array, Array]:
-    """Of an octahedral map's texels, row by row: unit vectors (size², 3) and solid angles (size²,)."""
+    """Of the texels of a square octahedral map with `size` px a side, row by row: unit vectors (size², 3),
+    and the solid angles (size²,) in steradians."""
     steps = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = (axis.ravel() for axis in np.meshgrid(steps, steps))
     z = 1 - np.abs(x) - np.abs(y)
@@ -254,7 +277,9 @@ def directions(size: int) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=1)
 def _lobes() -> tuple[Radiance, ...]:
-    """Per rough level (n², SOURCE_PX²) weights of what is mirrored: Phong's lobe, as wide as that of GGX."""
+    """For each of the rough levels LEVELS_PX[2:] the weights (n², SOURCE_PX²) with which its texels sum up
+    the source map: a cosine lobe (Phong) about each direction, with the exponent that makes it about as wide
+    as the GGX lobe of that roughness, 2 / alpha² - 2 for half vectors, a quarter of it for directions."""
     d, weight = directions(SOURCE_PX)
     found = []
     for n, size in enumerate(LEVELS_PX[2:], start=2):
@@ -276,5 +301,5 @@ def _mean(radiance: Radiance) -> Array:
 
 @lru_cache(maxsize=1)
 def white() -> Surround:
-    """What is there without an environment."""
+    """The same light from all sides: that of scenes without an environment."""
     return surround(np.ones((LEVELS_PX[0], LEVELS_PX[0], 3), np.float32))

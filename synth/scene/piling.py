@@ -1,4 +1,9 @@
-"""Objects on and against each other: hulls at rest by the statics of rigid bodies, without a simulation."""
+"""Objects on and against each other.
+
+Convex hulls are set at rest by a few conditions of statics instead of a physics simulation: the centre of
+mass lies over what carries it, and a leaning object touches its support without entering it. Metres, world
+frame.
+"""
 
 import math
 from collections.abc import Sequence
@@ -16,18 +21,26 @@ from synth.scene.polygons import convex_overlap, footprint
 from synth.types import Array, Camera, ObjectAsset, ObjectInstance, Rng
 
 TRIES = 8
+"""Places that are tried for an object before it stays where it stands."""
 STEEPEST = math.radians(55)
+"""Leaning objects are turned by at most this angle away from how they stand."""
 LEAST_LIFT = 0.4
-"""Of the contact's normal against a leaning object: its upward component."""
+"""Least upward component of the unit vector along which the support pushes a leaning object: on steeper
+contacts it would slide down."""
 LEVEL = 0.004
-"""What lies within this share of the diameter of an object's lowest or highest point counts as one height."""
+"""Points within this share of the object's diameter of its lowest or highest point count as equally high."""
 STEPS = 8
+"""Of the search for the angle at which a leaning object touches its support."""
 
 
 def pile_objects(
     config: SynthConfig, asset: ObjectAsset, camera: Camera, objects: Sequence[ObjectInstance], rng: Rng
 ) -> tuple[ObjectInstance, ...]:
-    """`objects`; of those behind the first the share `piled` lies on or leans against an earlier one."""
+    """The objects, of which each after the first is, with probability objects.piled, moved onto or against an
+    earlier one that stands on the ground.
+
+    Only resting objects are piled. An object for which no place is found in TRIES stays where it is.
+    """
     placed = list(objects)
     if asset.placement.mode != "resting":
         return tuple(placed)
@@ -52,6 +65,8 @@ def _piled(
     others: Sequence[ObjectInstance],
     rng: Rng,
 ) -> ObjectInstance | None:
+    """The instance on or against one of `supports`, in view and with its footprint clear of all `others` but
+    that one; None when no try succeeds."""
     shaped = hull_of(asset, instance.mesh, instance.joints) * np.array(instance.scale)
     heavy = centre_of_mass(shaped)
     level = LEVEL * asset.diameter_m
@@ -77,7 +92,8 @@ def _piled(
 
 
 def centre_of_mass(corners: Array) -> Array:
-    """(3,) of the convex hull of corners (H, 3), filled evenly."""
+    """(3,) centre of mass of the convex hull of corners (H, 3), if it is filled evenly; of a flat one the
+    mean of its corners."""
     middle = corners.mean(0)
     try:
         triangles = corners[ConvexHull(corners).simplices] - middle
@@ -88,9 +104,11 @@ def centre_of_mass(corners: Array) -> Array:
 
 
 def _on_top(body: Array, weight: Array, below: Array, level: float, rng: Rng) -> Array | None:
-    """The motion that sets the standing `body` (H, 3) on the flat top of `below`; None if that is not flat.
+    """The motion (4, 4) that lifts a standing body onto the flat top of its support; None if that has no flat
+    top: its highest points, equal within `level` metres, are fewer than three or nearly on a line.
 
-    weight: (3,) the body's centre of mass; it comes to lie over that top.
+    body, below: (H, 3) hulls in world, the body's as it stands on the ground. weight: (3,) the body's centre
+    of mass, which comes to lie over a random place within the top.
     """
     top = below[below[:, 2] > below[:, 2].max() - level, :2]
     if len(top) < 3 or np.linalg.eigvalsh(np.cov(top.T))[0] < (5 * level) ** 2:
@@ -101,9 +119,15 @@ def _on_top(body: Array, weight: Array, below: Array, level: float, rng: Rng) ->
 
 
 def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -> Array | None:
-    """The motion that leans the standing `body` (H, 3) against `below`: it turns about an edge that stays on
-    the ground until it is clear by less than `level` (Newton's method, halving where that oversteps). None
-    unless its weight lies between that edge and the contact."""
+    """The motion (4, 4) that leans a standing body against its support; None where it would not stay there.
+
+    body, below: (H, 3) hulls in world, the body's as it stands on the ground. weight: (3,) its centre of
+    mass. level: metres. The body is tilted about one edge of its foot, which stays on the ground, drawn by
+    its length and by how far the weight lies within. Beginning at STEEPEST it is lowered until the two hulls
+    are less than `level` apart: Newton's method on the gap, whose derivative is the speed of the nearest
+    points, and bisection where that oversteps. It stays if the support pushes it up (LEAST_LIFT) and, seen
+    from above, the centre of mass lies in the triangle of the edge's ends and the contact.
+    """
     foot = footprint(body[body[:, 2] < body[:, 2].min() + level])
     ends = np.roll(foot, -1, axis=0) - foot
     lengths = np.linalg.norm(ends, axis=1)
@@ -148,11 +172,13 @@ def _leaning(body: Array, weight: Array, below: Array, level: float, rng: Rng) -
 
 
 def _turned(points: Array, along: Array, angle: float) -> Array:
-    """The points turned about a line through the origin, what lies to its left upwards."""
+    """Points (N, 3) turned by `angle` radians about the horizontal unit vector `along` through the origin;
+    what lies to its left goes up."""
     return np.asarray(points @ axis_angle(along, angle).T)
 
 
 def _in_triangle(p: Array, a: Array, b: Array, c: Array) -> bool:
+    """Whether the point (2,) lies in the triangle of three others, on its edge included."""
     sides = [
         (q[0] - r[0]) * (p[1] - r[1]) - (q[1] - r[1]) * (p[0] - r[0]) for r, q in ((a, b), (b, c), (c, a))
     ]

@@ -14,11 +14,14 @@ from synth.scene.streams import log_uniform
 from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectInstance, Part, Rng
 
 PLACEMENT_TRIES = 30
+"""Places that are tried for an object before there are fewer of them in the image."""
 MAX_BOX_OVERLAP = 0.3
+"""Boxes of two free objects share at most this much of the smaller one's area."""
 SINK = 0.01
-"""Share of the diameter by which parts on joints may reach below what an object stands on."""
+"""Parts on joints may reach this share of the diameter below the plane that the object stands on at rest."""
 SMALLEST = 0.8
-"""Of the least apparent size, an outline's longer side is at least this: objects are seen from all sides."""
+"""The longer side of an object's box is at least this share of the least apparent size, which is that of the
+side where it looks largest."""
 FILL = 0.97
 """A free object is moved away until it fills at most this share of the image's width and height."""
 
@@ -41,7 +44,11 @@ def sample_count(config: SynthConfig, rng: Rng) -> int:
 def sample_objects(
     config: SynthConfig, asset: ObjectAsset, camera: Camera, size: float, count: int, rng: Rng
 ) -> tuple[ObjectInstance, ...]:
-    """`count` target objects as far as there is room. size: see sample_camera."""
+    """`count` target objects, or fewer where there is no room. size: see sample_camera.
+
+    Objects on the ground keep their footprints apart, free ones their spheres and most of their boxes; all
+    are in view as in_view says, of which the share objects.truncation may be cut by the image's border.
+    """
     place = _place_free if asset.placement.mode == "free" else _place_on_plane
     placed: list[_Placed] = []
     for _ in range(count):
@@ -143,9 +150,12 @@ def _above_ground(
     R: Array,
     rng: Rng,
 ) -> dict[str, float]:
-    """`joints`, drawn again while they reach below what is lowest at rest; in the end those nearest to rest.
+    """Joint angles (radians) that keep moved parts above the plane: `joints`, drawn again while a part
+    reaches more than SINK below the object's lowest point at rest, and after PLACEMENT_TRIES those nearest to
+    rest.
 
-    Objects at a waterline may reach below the plane.
+    R: (3, 3), object to world. scale: factors along the object's axes. An object with a waterline
+    (plane_at_m) may reach below the plane and keeps its angles.
     """
     if not joints or asset.placement.plane_at_m is not None:
         return joints
@@ -159,8 +169,13 @@ def _above_ground(
 
 
 def _spot(camera: Camera, corners: Array, pixel: Array) -> Array | None:
-    """Where on the ground (2,) the middle of corners (N, 3), which stand over the origin, is moved to so that
-    their outline lies about `pixel`; None where that is not on the ground, or far away."""
+    """The shift (2,) in metres along the ground that brings an object's image to `pixel` (2,); None where the
+    pixel shows no ground, or ground more than three times as far from the origin as the camera.
+
+    corners: (N, 3) of the object's hull as it stands over the origin. The point of the ground that the pixel
+    shows would put the object's foot there and not its middle, so a second step aims lower by what the first
+    one missed.
+    """
     eye, foot = camera.T_world_from_camera[:3, 3], pixel
     for step in range(2):
         ground = ground_points(camera, foot[None])[0]
@@ -176,8 +191,8 @@ def _spot(camera: Camera, corners: Array, pixel: Array) -> Array | None:
 
 
 def in_view(asset: ObjectAsset, camera: Camera, instance: ObjectInstance, cut: bool) -> bool:
-    """Wholly in the image and not smaller than objects may appear; where it may be cut, at least half of its
-    outline in the image."""
+    """Whether the object's projected box is large enough (SMALLEST) and wholly in the image, or, where it may
+    be cut, with more than half of its area."""
     box = projected_box(camera, hull_world(asset, instance))
     if box is None:
         return False
@@ -189,8 +204,9 @@ def in_view(asset: ObjectAsset, camera: Camera, instance: ObjectInstance, cut: b
 
 
 def usual_hull(asset: ObjectAsset) -> Array:
-    """(H, 3) corners of the first shape variant's hull over the world's origin, upright or in its likeliest
-    pose, on the plane."""
+    """(H, 3) corners in world of the first shape variant's hull as it mostly stands: upright or in its
+    likeliest stable pose, its box centred over the world's origin, on the plane z = 0. The camera is aimed at
+    this."""
     placement, up = asset.placement, np.array([0.0, 0.0, 1.0])
     if placement.mode == "resting":
         R = max(asset.stable_poses[0], key=lambda pose: pose[1])[0]
@@ -204,7 +220,12 @@ def usual_hull(asset: ObjectAsset) -> Array:
 def sample_ground_rotation(
     asset: ObjectAsset, mesh: int, scale: tuple[float, float, float], rng: Rng
 ) -> Array:
-    """Rotation that stands the scaled object on the plane, before its yaw."""
+    """Rotation (3, 3), object to world, in which the scaled object stands on the plane, before it is turned
+    about the vertical: upright with a tilt, or in one of its stable poses, drawn by their probabilities.
+
+    A stable pose is that of the unscaled mesh; scaling tilts the face it stands on, which is turned down
+    again.
+    """
     placement = asset.placement
     if placement.mode == "upright":
         tilt = axis_angle(placement.tilt_axis, rng.uniform(*placement.tilt_range))
@@ -261,13 +282,15 @@ def _place_free(
 
 
 def _upright_turn(up: Array, axis: Array) -> float:
-    """Angle about `axis` that brings the direction `up` as near to world up as it can."""
+    """Angle in radians about the unit vector `axis` that brings the direction `up` as near to +Z as it
+    can."""
     across = np.cross(axis, np.array([0.0, 0.0, 1.0]))
     return math.atan2(-float(up @ across), float(up @ np.cross(across, axis)))
 
 
 def ground_points(camera: Camera, uv: Array) -> list[Array | None]:
-    """Where the rays through pixels uv (N, 2) meet z = 0; None for those that do not."""
+    """For each pixel uv (N, 2) the point (3,) of the ground z = 0 that it shows, metres; None for pixels at
+    or above the horizon."""
     eye = camera.T_world_from_camera[:3, 3]
     return [eye - d * eye[2] / d[2] if d[2] < -1e-6 else None for d in rays(camera, uv)]
 

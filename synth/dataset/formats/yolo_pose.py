@@ -20,7 +20,6 @@ from synth.dataset.coco import (
     Category,
     ImageLabels,
     KeypointDataset,
-    require_consistent,
     require_distinct,
 )
 from synth.dataset.labelled import LabelledImages
@@ -134,6 +133,9 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
         pairs = tuple((i, j) for i, j in enumerate(flip) if i < j)
         keypoints = raw.get("kpt_names") or {}
         ids = [int(x) for x in raw.get("category_ids") or range(1, len(names) + 1)]
+        for n, name in enumerate(names):
+            if len(keypoints.get(n) or range(k)) != k:
+                raise DataError(f"{path}: kpt_names: {len(keypoints[n])} of {name!r}, expected {k}")
         if len(ids) != len(names):
             raise DataError(f"{path}: category_ids: {ids}, expected {len(names)} of them (one per name)")
         categories = tuple(
@@ -153,12 +155,7 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(f"{path}: expected kpt_shape, names and flip_idx of YOLO-pose: {error!r}") from error
-    for category in categories:
-        if len(category.schema) != k:
-            raise DataError(f"{path}: kpt_names: {len(category.schema)} of {category.name!r}, expected {k}")
-    return require_distinct(
-        tuple(require_consistent(category, str(path)) for category in categories), str(path)
-    )
+    return require_distinct(categories, str(path))
 
 
 def _names(raw: Any, path: Path) -> list[str]:
