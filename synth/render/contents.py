@@ -1,4 +1,4 @@
-"""What every renderer draws from a scene: geometry, textures, extents."""
+"""What every renderer draws from a scene: geometry, textures, extents. No OpenGL."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -23,20 +23,22 @@ BACKDROP_REACH = 5.0
 
 
 def chosen_texture(part: Part, look: Look, material: MaterialRange | None) -> NDArray[np.uint8] | None:
-    """The part's texture, or the look's alternative."""
+    """(h, w, 3) uint8 sRGB: the alternative of the object's material that the look has chosen, else the
+    part's own texture; None without either."""
     if look.texture is not None and material is not None and part.uv is not None:
         return material.textures[look.texture]
     return part.texture
 
 
 def varied_texture(part: Part, look: Look, material: MaterialRange | None) -> NDArray[np.uint8] | None:
-    """The part's texture (or the look's alternative) with the look's hue, saturation and value."""
+    """chosen_texture with the look's hue, saturation and value."""
     texture = chosen_texture(part, look, material)
     return None if texture is None else shift_hsv(texture, look)
 
 
 def varied_color(part: Part, look: Look) -> tuple[float, float, float]:
-    """The part's base colour (linear RGB); for parts of one colour with the look's hue, saturation, value."""
+    """The part's factor of linear RGB; where it has neither texture nor vertex colours, and the factor alone
+    is its colour, with the look's hue, saturation and value."""
     if part.texture is not None or part.vertex_colors is not None:
         return part.base_color
     encoded = (np.array(part.base_color) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
@@ -45,7 +47,7 @@ def varied_color(part: Part, look: Look) -> tuple[float, float, float]:
 
 
 def shift_hsv(rgb: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
-    """rgb: (h, w, 3) uint8. Hue turned, saturation and value multiplied, through lookup tables."""
+    """(h, w, 3) uint8 sRGB, its hue turned, its saturation and value multiplied, through lookup tables."""
     h, s, v = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV_FULL))
     steps = np.arange(256)
     hue = np.asarray((steps + round(look.hue * 256)) % 256, dtype=np.uint8)
@@ -56,7 +58,7 @@ def shift_hsv(rgb: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
 
 
 def backdrop(scene: SceneSpec) -> tuple[Array, NDArray[np.int64], Array]:
-    """A surface that fills the image: the ground z = 0 as far as it reaches, a distant wall beyond.
+    """A mesh that fills the image: the ground z = 0 as far as BACKDROP_REACH, a distant wall beyond.
 
     Returns vertices (V, 3) in world, faces (F, 3) and uv (V, 2): for photos shares of the image with
     v upwards, for surfaces positions in tiles.
@@ -84,7 +86,8 @@ def backdrop(scene: SceneSpec) -> tuple[Array, NDArray[np.int64], Array]:
 
 
 def backdrop_texture(scene: SceneSpec, library: Library) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8: the photo's crop in the image's size, or the surface's tile."""
+    """(h, w, 3) uint8 sRGB: the photo's crop in the image's size, or one tile of the procedural surface.
+    Raises ValueError for a photo of another library."""
     background, camera = scene.background, scene.camera
     if background.kind == "photo":
         if library.photos is None:
@@ -111,7 +114,8 @@ def reach(scene: SceneSpec) -> float:
 
 
 def shadow_region(scene: SceneSpec, library: Library) -> tuple[Array, float]:
-    """Centre (3,) and radius of a sphere around everything that casts a shadow, and some room beside it."""
+    """Centre (3,) in world and radius in metres of a sphere around objects and distractors, with 2 % to
+    spare; around the origin, 1 m, where there are none."""
     spheres = [
         (middle(hull_world(library[o.asset], o)), library[o.asset].diameter_m * max(1.0, *o.scale))
         for o in scene.objects
@@ -191,8 +195,8 @@ def _times(a: LinearColor, b: LinearColor) -> LinearColor:
 
 
 def may_be_hidden(scene: SceneSpec, library: Library) -> tuple[bool, ...]:
-    """Per object, whether anything in the scene could hide a part of it: the ground it sinks into, or a thing
-    whose outline's box meets its own."""
+    """For each object whether anything could hide a part of it: the ground that it sinks into, or a thing
+    whose projected box meets its own. For the others the pixels it would cover alone need not be drawn."""
     boxes = [projected_box(scene.camera, hull_world(library[o.asset], o)) for o in scene.objects]
     boxes += [
         projected_box(scene.camera, transform_points(d.T_world_from_object, _corners(d)))
@@ -206,13 +210,13 @@ def may_be_hidden(scene: SceneSpec, library: Library) -> tuple[bool, ...]:
 
 
 def _meet(one: Array | None, other: Array | None) -> bool:
-    """Whether two boxes x0, y0, x1, y1 overlap; None is somewhere."""
+    """Whether two boxes x0, y0, x1, y1 overlap; None, a box that is not known, overlaps all."""
     if one is None or other is None:
         return True
     return bool(((one[:2] < other[2:]) & (other[:2] < one[2:])).all())
 
 
 def clip_planes(scene: SceneSpec, diameter_m: float) -> tuple[float, float]:
-    """Near and far distances that hold the whole scene."""
+    """Near and far distance in metres along the camera's z, between which everything in the scene lies."""
     far = reach(scene)
     return max(1e-4, 0.01 * min(far, diameter_m)), BACKDROP_REACH * far * 1.1

@@ -1,6 +1,8 @@
-"""Where things lie in clip space and in the image: matrices and rectangles for renderers, without a device.
+"""Where things lie in clip space and in the image: matrices and rectangles for renderers, no OpenGL.
 
-Clip space is OpenGL's, but upside down, so that the first row of a framebuffer is the image's top row.
+Clip space is OpenGL's (x, y and z / w from -1 to 1), but with y down: the first row of a framebuffer, which
+is OpenGL's bottom row, is then the image's top row, and pictures need no turning when they are read back.
+A grid of cells (columns, rows) divides the image, so that only cells are drawn in which something shows.
 """
 
 import cv2
@@ -12,13 +14,14 @@ from synth.render.contents import BACKDROP_REACH, reach
 from synth.types import Array, Camera, SceneSpec
 
 FINE = 4
-"""Touched cells are found on a grid this much finer."""
+"""Whether a cell is touched is found by drawing boxes on a grid so many times finer."""
 Rect = tuple[int, int, int, int]
 """x, y, width, height in pixels; the origin is the image's top-left corner."""
 
 
 def clip_from_world(camera: Camera, near: float, far: float) -> Array:
-    """(4, 4) projection of world points onto clip space."""
+    """(4, 4) from world to clip space for a pinhole camera. near, far: of what is drawn, metres along its
+    z."""
     size = np.array([[2.0 / camera.width_px], [2.0 / camera.height_px]])
     clip = np.zeros((4, 4))
     clip[:2, :3] = size * camera.K[:2]
@@ -29,18 +32,27 @@ def clip_from_world(camera: Camera, near: float, far: float) -> Array:
 
 
 def clip_from_world_for_light(towards: Array, centre: Array, radius: float) -> Array:
-    """(4, 4) parallel projection of a sphere along a light: all three axes are scaled alike."""
+    """(4, 4) parallel projection from world to clip space along a light's rays, that shows a sphere.
+
+    towards: (3,) unit vector to the light. centre: (3,), radius: metres. All three axes are scaled alike,
+    which soft_shadow relies on.
+    """
     R = rotation_between(np.array([0.0, 0.0, 1.0]), towards)
     return np.diag([1 / radius, 1 / radius, -1 / radius, 1.0]) @ inverse(rigid(R, centre))
 
 
 def ray_from_pixel(camera: Camera) -> Array:
-    """(3, 3): continuous pixel (x, y, 1) to a direction in world, of depth 1."""
+    """(3, 3) from continuous pixels (x, y, 1) to directions in world, as long as to depth 1 m."""
     return np.asarray(camera.T_world_from_camera[:3, :3] @ np.linalg.inv(camera.K))
 
 
 def background_depth(scene: SceneSpec) -> NDArray[np.float32]:
-    """(H, W) metres along the camera's z of the ground, as far as it reaches, and of the wall behind."""
+    """(H, W) float32 metres along the camera's z: of the ground z = 0, and beyond BACKDROP_REACH, or without
+    ground, of a wall all around at that distance from the eye.
+
+    Both are found as 1 / depth, which over the image is a linear function for the ground and the root of a
+    quadratic one for the wall: two matrix products instead of a ray a pixel.
+    """
     camera = scene.camera
     rays = ray_from_pixel(camera)
     form = rays.T @ rays  # of the squared length of a pixel's ray
@@ -58,7 +70,8 @@ def background_depth(scene: SceneSpec) -> NDArray[np.float32]:
 
 
 def bounds(camera: Camera, boxes_world: Array) -> Rect | None:
-    """Pixels that hulls of points (B, N, 3) may touch; None = none. The whole image if one lies behind."""
+    """The pixels that B bodies may touch, each the hull of N points; None = none, the whole image when a
+    point lies behind the camera. boxes_world: (B, N, 3) metres."""
     if len(boxes_world) == 0:
         return None
     uv, depth = project(camera, boxes_world.reshape(-1, 3))
@@ -76,7 +89,10 @@ def bounds(camera: Camera, boxes_world: Array) -> Rect | None:
 
 
 def cell_rects(touched: NDArray[np.bool_], cells: tuple[int, int], size: tuple[int, int]) -> list[Rect]:
-    """Rectangles of the image of `size` that hold the touched cells (rows * columns,): one per group."""
+    """Rectangles in pixels that hold the touched cells, one for each group of cells that meet.
+
+    touched: (rows * columns,), row by row. cells: (columns, rows). size: width and height of the image, px.
+    """
     columns, rows = cells
     _, _, groups, _ = cv2.connectedComponentsWithStats(touched.reshape(rows, columns).astype(np.uint8))
     rects = []
@@ -88,7 +104,8 @@ def cell_rects(touched: NDArray[np.bool_], cells: tuple[int, int], size: tuple[i
 
 
 def touched_cells(camera: Camera, boxes_world: Array, cells: tuple[int, int]) -> NDArray[np.bool_]:
-    """(rows * columns,) cells of a grid over the image that the hulls of points (B, N, 3) may touch."""
+    """(rows * columns,) whether any of B bodies, each the hull of N points, may touch the cell; all cells
+    when a point lies behind the camera. boxes_world: (B, N, 3) metres. cells: (columns, rows)."""
     columns, rows = cells
     uv, depth = project(camera, boxes_world.reshape(-1, 3))
     if depth.min(initial=np.inf) <= 1e-6:
@@ -103,8 +120,9 @@ def touched_cells(camera: Camera, boxes_world: Array, cells: tuple[int, int]) ->
 
 
 def ground_grid(camera: Camera, far: float, cells: tuple[int, int]) -> Array:
-    """(rows + 1, columns + 1, 3) places on the ground, at most `far` metres away, that the corners of a grid
-    over the image show."""
+    """(rows + 1, columns + 1, 3) the points of the ground z = 0 that the cells' corners show, metres, world;
+    for corners that show none, or one farther from the eye than `far` metres, the point so far along the
+    ray."""
     columns, rows = cells
     across, down = np.linspace(0, camera.width_px, columns + 1), np.linspace(0, camera.height_px, rows + 1)
     x, y = np.meshgrid(across, down)
@@ -116,9 +134,10 @@ def ground_grid(camera: Camera, far: float, cells: tuple[int, int]) -> Array:
 
 
 def cells_showing(places: Array, map_from_world: Array, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(rows * columns,) cells of a ground_grid in which something of a map of the ground may show.
+    """(rows * columns,) whether the cell may show any of the marked texels of a map of the ground.
 
-    map_from_world: (2, 4), onto places from 0 to 1 in the map; mask: (n, n) its texels.
+    places: what ground_grid gives. map_from_world: (2, 4) from world to places in the map, 0 to 1. mask: (n,
+    n) the marked texels. Counts the marks in each cell's bounding box through an integral image.
     """
     n = len(mask)
     at = (places @ map_from_world[:, :3].T + map_from_world[:, 3]) * n
@@ -131,7 +150,8 @@ def cells_showing(places: Array, map_from_world: Array, mask: NDArray[np.bool_])
 
 
 def grid(columns: int, rows: int) -> NDArray[np.uint32]:
-    """(rows * columns, 6) corners of each cell's two triangles among the grid's points, row by row."""
+    """(rows * columns, 6) uint32: the corners of each cell's two triangles, as indices of the grid's points,
+    which are counted row by row."""
     corner = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).ravel()
     a, b, c, d = corner, corner + 1, corner + columns + 2, corner + columns + 1
     return np.column_stack([a, d, c, a, c, b]).astype(np.uint32)

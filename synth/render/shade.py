@@ -1,4 +1,6 @@
-"""What darkens the ground, as small pictures: soft shadows of the key light, occlusion of all other light."""
+"""What darkens the ground z = 0, as small pictures of it: soft shadows of the key light, and occlusion, that
+is how much of the light from all other sides the things on it keep away. No OpenGL.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,23 +18,32 @@ from synth.scene.instances import moved
 from synth.types import Array, Distractor, SceneSpec
 
 SHADE_LEVELS = 6
+"""Shadows from sharp to soft, each half the size of the one before."""
 PENUMBRA_PX = 64
+"""Texels a side of the map that says how soft the shadow is where."""
 THIN_PX = 2
-"""Texels of the shadow map: a wider penumbra wipes out what is thin; narrower where that touches down."""
+"""Where a penumbra is wider than so many texels of the shadow map, its width follows the lowest thing above
+instead of the mean: a thin thing near the ground, a wire or a foot, keeps its sharp shadow."""
 OCCLUSION_PX = 128
+"""Texels a side of the map of occlusion."""
 LOWEST = 0.15, 0.5, 1.0
-"""Shares of the tallest thing's height: what hangs lower than that darkens the ground as far around."""
+"""Occlusion has three layers: things lower than this share of the tallest one's height darken the ground
+under them and about as far around them as they are high."""
 WEIGHTS = 0.3, 0.3, 0.3
+"""Share of the light that each layer takes away; 0.9 right below a thing that stands on the ground."""
 Shades = NDArray[np.uint8]
 
 
 def soft_shadow(depth: NDArray[np.float32], ground: Array, radius: float) -> tuple[list[Shades], Shades]:
-    """Shadow on a plane from a shadow map, percentage-closer soft shadows (Fernando, 2005) by mip levels.
+    """The key light's shadow on the ground, from its shadow map: percentage-closer soft shadows (Fernando,
+    2005), but with ready-made blurred levels to look at instead of many comparisons a pixel.
 
-    depth: (n, n) of a parallel projection whose three axes are scaled alike, 1 = nothing there. ground: (3,),
-    the plane's depth there is ground @ (x, y, 1), x and y in [0, 1]. radius: of the light, radians.
-    Returns the share of light that is kept away, 255 = all of it, n, n / 2 … texels wide; and (PENUMBRA_PX,
-    PENUMBRA_PX) which of these levels to look at, 255 = the last.
+    depth: (n, n) shadow map, 0 = near the light, 1 = nothing there; a parallel projection whose three axes
+    are scaled alike, so that depths and widths compare. ground: (3,), the ground's depth at (x, y) in [0, 1]
+    is ground @ (x, y, 1), see plane_depth. radius: of the light as seen from the scene, radians.
+    Returns SHADE_LEVELS pictures uint8, (n, n), (n / 2, n / 2), …: the share of the light kept away, 255 =
+    all of it; and (PENUMBRA_PX, PENUMBRA_PX) uint8, which level to look at in each place, 0 = sharp, 255 =
+    the last.
     """
     n = depth.shape[0]
     at = (np.arange(n, dtype=np.float32) + np.float32(0.5)) / n
@@ -57,7 +68,8 @@ def soft_shadow(depth: NDArray[np.float32], ground: Array, radius: float) -> tup
 
 
 def shaded_places(levels: list[Shades], penumbra: Shades) -> NDArray[np.bool_]:
-    """(PENUMBRA_PX, PENUMBRA_PX) of what soft_shadow gives, where any light is kept away."""
+    """(PENUMBRA_PX, PENUMBRA_PX): where soft_shadow's pictures keep any light away. Elsewhere the ground need
+    not be drawn with shadows."""
     softest = -(-int(penumbra.max()) * (SHADE_LEVELS - 1) // 255)
     sharp = next(n for n, level in enumerate(levels) if len(level) == PENUMBRA_PX)
     soft = cv2.resize(levels[max(sharp, softest)], (PENUMBRA_PX, PENUMBRA_PX), interpolation=cv2.INTER_LINEAR)
@@ -65,15 +77,19 @@ def shaded_places(levels: list[Shades], penumbra: Shades) -> NDArray[np.bool_]:
 
 
 def plane_depth(texture_from_world: Array) -> Array:
-    """(3,) coefficients of the depth of the ground z = 0 by place (x, y, 1) in a parallel projection."""
+    """(3,) coefficients c with which a parallel projection (4, 4) from world to texture places and depth
+    shows the ground z = 0 at depth c @ (x, y, 1)."""
     T = texture_from_world[:3, [0, 1, 3]]
     return np.asarray(T[2] @ np.linalg.inv(np.vstack([T[:2], [0.0, 0.0, 1.0]])))
 
 
 def occlusion(hulls_world: Sequence[Array], centre: Array, half: float) -> tuple[Shades, float]:
-    """Share of the light from all sides that hulls (N, 3) keep from the ground, 255 = all; and their height.
+    """The share of the light from all sides that things keep from the ground, (OCCLUSION_PX, OCCLUSION_PX)
+    uint8, 255 = all; and the height of the tallest thing, metres.
 
-    The picture is a square of 2 * half metres around `centre`, its rows along y.
+    hulls_world: (N, 3) corners of convex bodies. The picture is a square of 2 * half metres around `centre`
+    (3,), its columns along x, its rows along y. No integral over directions: for each of LOWEST the outlines
+    of what is lower, blurred by half that height, which is close to it and costs little.
     """
     height = max(1e-6, *(float(hull[:, 2].max()) for hull in hulls_world))
     dark = np.zeros((OCCLUSION_PX, OCCLUSION_PX), np.float32)
@@ -92,7 +108,7 @@ def occlusion(hulls_world: Sequence[Array], centre: Array, half: float) -> tuple
 
 
 def _blurred(image: Shades, sigma: float) -> Shades:
-    """A Gaussian blur; wide ones by three box filters."""
+    """Gaussian blur of `sigma` px; a wide one by three box filters, whose cost does not grow with it."""
     if sigma < 2:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
     width = min(2 * round(sigma) + 1, OCCLUSION_PX // 2 + 1)
@@ -102,7 +118,7 @@ def _blurred(image: Shades, sigma: float) -> Shades:
 
 
 def pieces(scene: SceneSpec, library: Library) -> list[Array]:
-    """Corners in world of the convex bodies that the scene's things are about made of."""
+    """(N, 3) corners in world of convex bodies that together fill about what objects and distractors fill."""
     of_objects = [
         transform_points(o.T_world_from_object, corners * np.array(o.scale))
         for o in scene.objects
@@ -123,5 +139,6 @@ def _hull(distractor: Distractor, library: Library) -> Array:
 
 @lru_cache(maxsize=8)
 def unit_hull(shape: str) -> Array:
+    """(H, 3) corners of the convex hull of a distractor's shape in the unit cube."""
     corners, _, _ = unit_shape(shape)
     return np.asarray(corners[ConvexHull(corners).vertices])
