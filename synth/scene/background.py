@@ -45,9 +45,11 @@ def load_photo(path: Path) -> Rgb:
 def crop_photo(
     photo: NDArray[Any], crop: tuple[float, float, float, float], flip: bool, width_px: int, height_px: int
 ) -> NDArray[Any]:
-    """The crop (shares of the photo's size), narrowed to the image's shape and resized to it.
+    """(height_px, width_px, 3) of what the crop shows of a photo (h, w, 3) of any kind of numbers.
 
-    Interpolated as long as that leaves no pixel of the photo out, else averaged, which takes thrice as long.
+    crop: x0, y0, width, height as shares of the photo's size; of it as much as has the image's shape. flip:
+    mirrored. Interpolated as long as that leaves no pixel of the photo out, else averaged over areas, which
+    takes three times as long.
     """
     h, w = photo.shape[:2]
     x0, y0 = int(crop[0] * w), int(crop[1] * h)

@@ -6,16 +6,18 @@ from scipy.optimize import nnls
 from synth.types import Array
 
 SUM_WEIGHT = 1e3
-"""Of the shares' sum against the distance, so that the shares add up to 1."""
+"""Weight of the condition that each hull's shares add up to 1, against that of the distance."""
 TOUCHING = 1e-6
-"""Hulls nearer than this share of their size meet."""
+"""Hulls nearer than this share of the larger one's size touch: no direction between them is known."""
 
 
 def gap(one: Array, other: Array) -> tuple[Array, Array, float] | None:
-    """The point of the hull of `one` (N, 3) nearest to the hull of `other` (M, 3), the unit vector from there
-    to it and the distance; None where they meet.
+    """Where the convex hulls of points (N, 3) and (M, 3) come nearest; None where they touch or overlap.
 
-    The points' shares in the nearest pair are a least-squares problem whose unknowns are not negative.
+    Returns the nearest point (3,) of the hull of `one`, the unit vector (3,) from there to the other hull,
+    and the distance, in the points' unit. A point of a hull is a sum of its corners with shares that are not
+    negative and add up to 1; the shares that bring two such points nearest are found by non-negative least
+    squares (Lawson and Hanson, "Solving Least Squares Problems", 1974).
     """
     n, middle = len(one), one.mean(0)
     size = max(float(np.ptp(hull, axis=0).max()) for hull in (one, other))

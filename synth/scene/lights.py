@@ -19,15 +19,17 @@ from synth.types import (
 )
 
 PHOTO_PULL = 4.0
-"""How strongly a photo's bright side draws the key light."""
+"""How far a photo's bright side pulls the key light towards it: the place of photo_key, from -1 to 1 across
+the image, counts this much beside the light's own unit vector."""
 PHOTO_LUMINANCE = 0.2
-"""Mean linear light of a photo as bright as most."""
+"""Mean linear light of a photo of usual brightness, at which light keeps its strength."""
 
 
 def sample_lights(config: SynthConfig, rng: Rng, more: Rng) -> tuple[Light, ...]:
     """A key light that casts shadows, and weaker fill lights from other sides.
 
-    more: the stream of the key light's size, of the number of fill lights and of those after the first.
+    more: a second stream, for what was added later, so that the first draws what it always did: the key
+    light's size, the number of fill lights, and those after the first.
     """
     c = config.light
     azimuth = rng.uniform(-math.pi, math.pi)
@@ -84,9 +86,10 @@ def lit_as(
 
 
 def within_white(lights: tuple[Light, ...], ambient: float) -> tuple[tuple[Light, ...], float]:
-    """Lights as bright as one another as before, but no more than render a white surface white.
+    """Lights and ambient light, dimmed alike where all together would render a white surface brighter than
+    white.
 
-    Renderers record no more than that, and what is lost there no exposure brings back.
+    Renderers cut light off at white, and no exposure after that brings back what is lost.
     """
     level = 1 / max(1.0, ambient + sum(light.irradiance for light in lights))
     return tuple(replace(light, irradiance=level * light.irradiance) for light in lights), level * ambient
@@ -108,5 +111,6 @@ def kelvin_to_rgb(kelvin: float) -> tuple[float, float, float]:
 
 
 def direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
+    """Unit vector in world. azimuth: from +X towards +Y, elevation: above the ground; radians."""
     flat = math.cos(elevation)
     return flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)

@@ -9,7 +9,7 @@ from synth.types import Array, Rng
 
 
 def footprint(points_world: Array) -> Array:
-    """(M, 2) corners of the convex outline seen from above, counter-clockwise."""
+    """(M, 2) corners, M >= 3, counter-clockwise, of the convex hull of points (N, 3) seen from above."""
     flat = points_world[:, :2]
     corners = convex_outline(flat)
     if len(corners) < 3:  # seen from above it is a line: given a little width
@@ -27,7 +27,8 @@ def convex_outline(flat: Array) -> Array:
 
 
 def convex_overlap(a: Array, b: Array) -> bool:
-    """Whether two convex polygons (M, 2), (N, 2) overlap; the axes' boxes are looked at first."""
+    """Whether two convex polygons (M, 2), (N, 2) overlap (separating axis theorem); ones that only touch do
+    not. Their bounding boxes are compared first, which settles most cases."""
     if (a.max(0) <= b.min(0)).any() or (b.max(0) <= a.min(0)).any():
         return False
     below, above, _ = separations(a, b, np.zeros(2))
@@ -35,8 +36,12 @@ def convex_overlap(a: Array, b: Array) -> bool:
 
 
 def separations(a: Array, b: Array, direction: Array) -> tuple[Array, Array, Array]:
-    """Along the normals of all edges of convex polygons (M, 2), (N, 2), one of which parts them if any line
-    does: how far `a` lies below `b`, how far above it, and the component of `direction`, (M + N,) each."""
+    """How far two convex polygons (M, 2), (N, 2) are apart along the normal of each edge of either.
+
+    Returns three arrays (M + N,), all scaled with the edges' lengths: how far all of `a` lies below all of
+    `b`, how far above it, and the component of `direction` (2,) along the normal. Two convex polygons are
+    apart exactly if one of these normals parts them.
+    """
     edges = np.concatenate([a[1:], a[:1], b[1:], b[:1]]) - np.concatenate([a, b])
     normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1)
     along_a, along_b = a @ normals.T, b @ normals.T

@@ -1,4 +1,4 @@
-"""The folder where what was fetched is kept."""
+"""The one folder in which everything that was fetched is kept: photos, pools, weights."""
 
 import os
 import shutil
@@ -14,12 +14,15 @@ CHESSBOARDS, BACKGROUNDS, ENVIRONMENTS = "chessboards-v1", "backgrounds-v1", "en
 
 
 def cache_folder() -> Path:
-    """$MESHMARK_CACHE, else the user's cache folder for meshmark."""
+    """The folder that the environment variable MESHMARK_CACHE names, else the user's cache folder for
+    meshmark (~/.cache/meshmark on Linux). It need not exist."""
     return Path(os.environ.get("MESHMARK_CACHE") or pooch.os_cache("meshmark")).expanduser()
 
 
 def publish(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a temporary neighbour and renames it onto `folder`: the folder is whole or not there."""
+    """Makes `folder` with what `fill(new)` writes into the empty folder `new`, a temporary neighbour that is
+    then renamed: whoever looks finds the folder whole or not at all. Where another process was faster, its
+    folder stays. Raises EnvironmentProblem when the place cannot be written to."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

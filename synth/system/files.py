@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary neighbour to write to, renamed onto `path` at the end unless an exception comes first."""
+    """A file to write to that takes the place of `path` when the block ends, and is dropped when an exception
+    ends it. Makes the folder. Raises OSError with the file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -35,7 +36,8 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the file for the block or until this process dies. Raises BlockingIOError if another holds it."""
+    """Locks the existing file for the block, or until this process dies (flock). Raises BlockingIOError if
+    another process holds it."""
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

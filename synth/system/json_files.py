@@ -10,7 +10,8 @@ MAX_JSON_BYTES = 4 << 30
 
 
 def read_json(path: Path) -> Any:
-    """Parsed JSON, or a DataError that names the file and the place."""
+    """The parsed content. Raises DataError naming the file and the place for one that is absent, larger than
+    MAX_JSON_BYTES, or no JSON in UTF-8."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"{path}: larger than {MAX_JSON_BYTES >> 30} GiB")
@@ -24,7 +25,10 @@ def read_json(path: Path) -> Any:
 
 
 def safe_relative_path(name: Any, where: str) -> str:
-    """`name` if it is a relative path that stays inside its folder, else a DataError."""
+    """`name`, a file name from a label file, if it is a path that stays inside its folder.
+
+    where: it was found, for the error. Raises DataError for anything else: absolute, with .. or a backslash.
+    """
     if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
         raise DataError(f"{where}: file_name {name!r} is not a relative path")
     pure = PurePosixPath(name)

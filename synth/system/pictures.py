@@ -1,4 +1,9 @@
-"""Pictures in: found beside their labels, measured, turned upright, decoded."""
+"""Picture files: found beside their labels, measured, turned upright, decoded. Arrays are (H, W, 3) uint8
+sRGB.
+
+Cameras store photos as the sensor lay and say in an EXIF tag how to turn them. Viewers and labelling tools
+turn them, so labels are in pixels of the turned ("upright") picture.
+"""
 
 import io
 from collections.abc import Sequence
@@ -14,8 +19,8 @@ from synth.system.shards import is_file, open_file
 from synth.types import Rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Of images that label files find by their stem, in small or capital letters; of two with one stem that is
-taken whose suffix comes first."""
+"""Of images, in small or capital letters. Where label files name images by their stem and two have the same,
+the one whose suffix stands earlier here is taken."""
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,7 +34,8 @@ UPRIGHT = {
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright picture from the header. Raises DataError when it is no image."""
+    """Width and height in px of the upright picture, from the file's header alone: a truncated file passes,
+    see verified_size. Raises DataError when it is no image."""
     try:
         with open_file(path) as file, Image.open(file) as image:
             return upright_size(image)
@@ -38,21 +44,23 @@ def header_size(path: Path) -> tuple[int, int]:
 
 
 def rgb_image(image: Image.Image) -> Image.Image:
-    """With three channels of 8 bits; of 16 bits of grey, which PIL would cut off at 255, the upper 8."""
+    """The image with three channels of 8 bits. Of 16 bits of grey the upper 8 are kept: PIL's own conversion
+    would cut values off at 255."""
     if image.mode.startswith("I"):
         image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height as viewers and labelling tools show it: turned by its EXIF orientation."""
+    """Width and height in px of the image turned by its EXIF orientation; pixels are not read."""
     width, height = image.size
     turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The pixels so turned. PIL's own would also write the tags anew, and fail on odd ones."""
+    """The image turned by its EXIF orientation. PIL's exif_transpose would also rewrite the tags, and fails
+    on malformed ones."""
     how = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
     return image if how is None else image.transpose(how)
 
@@ -115,9 +123,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def verified_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright picture from its header.
+    """Width and height in px of the upright picture, of a file that is whole.
 
-    A file that does not end as its format demands is decoded whole, so that a truncated one is a DataError.
+    A file that ends as JPEG and PNG demand is taken to be whole; any other is decoded. Raises DataError for
+    one that is truncated or no image.
     """
     try:
         with open_file(path) as file, Image.open(file) as image:

@@ -36,7 +36,8 @@ class Member:
 
 
 def pack(name: str, data: bytes) -> bytes:
-    """`data` as one member of a tar, the same bytes always."""
+    """`data` as one member of a tar file, header and padding included; the same bytes whenever and by
+    whomever it is written."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)

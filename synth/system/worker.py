@@ -13,10 +13,11 @@ INT_MAX = 2**31 - 1
 
 
 def tune_worker(_worker: int = 0) -> None:
-    """One thread for OpenCV and the linear algebra, and freed memory kept.
+    """Makes this process use one thread for OpenCV and for linear algebra, and keep freed memory.
 
-    Where processes already use all cores, threads that wait for each other cost a fifth of the rate, and
-    beside other work nine tenths.
+    For worker processes, one per core: threads of their own would wait for each other, which costs a fifth of
+    the images a second, and nine tenths of them beside other work. _worker: a number that PyTorch's loader
+    passes and nobody needs.
     """
     cv2.setNumThreads(1)
     threadpool_limits(1, user_api="blas")
@@ -34,8 +35,11 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 
 def keep_memory() -> None:
-    """Lets the C library keep freed memory, which else the kernel maps and zeroes afresh for each large
-    array: up to a fifth of the time of a rendered image, a sixth of a training step's."""
+    """Makes the C library (glibc; others are left alone) keep freed memory for the next array.
+
+    It would give large blocks back, and the kernel would map and zero new ones for every image: up to a fifth
+    of the time of a rendered image, and a sixth of a training step's.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)

@@ -74,7 +74,8 @@ def read_yaml(path: Path, error_type: type[UserError], loader: type[Loader] = Lo
 
 
 def validation_text(error: ValidationError) -> str:
-    """A pydantic error as one line: field, what came, what was expected; the first three faults."""
+    """What a pydantic error says, as one line: field, what came and what was expected of the first three
+    faults, and how many more there are."""
     faults = []
     for fault in error.errors()[:3]:
         field = ".".join(str(part) for part in fault["loc"]) or "file"
