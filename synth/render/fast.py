@@ -6,10 +6,9 @@ pixel shows. Only the last touches more than the region of things. Meshes, textu
 stay resident.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -17,29 +16,25 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.geometry import transform_points
 from synth.objects.library import Library
 from synth.render.contents import (
     BACKDROP_REACH,
     backdrop_texture,
-    chosen_texture,
     clip_planes,
-    distractor_parts,
     may_be_hidden,
     reach,
     shadow_region,
-    varied_color,
 )
 from synth.render.device import (
     RGB_FROM_ROOT,
     ROOT_FROM_SRGB,
-    Geometry,
     Targets,
     load_program,
     mipmapped,
     open_context,
     set_uniforms,
 )
+from synth.render.draws import Draw, Models, boxes
 from synth.render.projection import (
     Rect,
     background_depth,
@@ -64,18 +59,13 @@ from synth.render.shade import (
     soft_shadow,
 )
 from synth.scene.environment import LEVELS_PX, surround_of
-from synth.scene.instances import joint_transform
-from synth.scene.surfaces import surface
-from synth.types import Array, Light, Look, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
+from synth.types import Array, Light, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 512
 SHADOW_MARGIN = 1.08
 """The shadow map covers this much more than the things: soft shadows reach out."""
 CELLS = (32, 24)
 """Of the grid over the image: columns and rows."""
-TEXTURES_KEPT = 128
-ANISOTROPY = 8.0
-"""Of textures, on a GPU; on Mesa's software rasterizer it would cost 7 ms a picture."""
 OCCLUSION_REACH = 1.3
 """Occlusion is known within this many radii of the things' centre."""
 FILL_DISTANCE = 20.0
@@ -94,29 +84,6 @@ SHADE, PENUMBRA, OCCLUSION = 7, 8, 9
 """Binding points of textures and of the uniform block."""
 
 
-_Parts = Sequence[tuple[Part, Geometry]]
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """One part in the scene. id: n for parts of the n-th object (from 1), 0 for distractors.
-
-    textures: of surface.frag, by the flag that names the variant which reads it. color: factor of the base
-    colour; look: how that is varied.
-    """
-
-    geometry: Geometry
-    T_world_from_part: Array
-    id: int
-    color: tuple[float, float, float]
-    textures: dict[str, moderngl.Texture]
-    look: Look
-
-    @cached_property
-    def corners_world(self) -> Array:
-        return transform_points(self.T_world_from_part, self.geometry.corners)
-
-
 @dataclass(frozen=True)
 class _View:
     """What one picture's passes share.
@@ -126,7 +93,7 @@ class _View:
     """
 
     scene: SceneSpec
-    draws: tuple[_Draw, ...]
+    draws: tuple[Draw, ...]
     key: Light
     centre: Array
     radius: float
@@ -152,22 +119,15 @@ class _View:
         return np.column_stack([scale * np.eye(2, 3), 0.5 - scale * self.centre[:2]])
 
 
-def boxes(draws: Sequence[_Draw]) -> Array:
-    """(D, 8, 3) corners of what is drawn, in world."""
-    return np.array([draw.corners_world for draw in draws]).reshape(-1, 8, 3)
-
-
 class FastRenderer:
     """See synth.render.protocol.Renderer."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._gl = open_context()
-        self._anisotropy = 1.0 if "llvmpipe" in self._gl.info["GL_RENDERER"] else ANISOTROPY
+        self._models = Models(self._gl, library)
         self._programs: dict[tuple[str | int, ...], moderngl.Program] = {}
         self._images: dict[int, moderngl.VertexArray] = {}
-        self._geometries: dict[tuple[str, int, int], Geometry] = {}
-        self._textures: OrderedDict[Hashable, moderngl.Texture] = OrderedDict()
         with self._gl:
             self._gl.enable_direct(GL_CLIP_DISTANCE0)
             self._shadow_map = self._gl.depth_texture((SHADOW_MAP_PX, SHADOW_MAP_PX))
@@ -196,15 +156,8 @@ class FastRenderer:
     def render(self, scene: SceneSpec) -> RenderResult:
         with self._gl:
             self._targets.fit((scene.camera.width_px, scene.camera.height_px))
-            passing = [
-                [(part, Geometry(self._gl, part)) for part in distractor_parts(d, self._library)]
-                for d in scene.distractors
-            ]
-            result = self._render(scene, self._view(scene, passing))
-            for _, geometry in (each for parts in passing for each in parts):
-                geometry.release()
-            while len(self._textures) > TEXTURES_KEPT:
-                self._textures.popitem(last=False)[1].release()
+            result = self._render(scene, self._view(scene))
+            self._models.tidy()
         return result
 
     def _render(self, scene: SceneSpec, view: _View) -> RenderResult:
@@ -236,11 +189,9 @@ class FastRenderer:
         rect = bounds(view.scene.camera, boxes(own))
         return 0 if rect is None else int(np.count_nonzero(self._trace(view, rect, own, EVERYTHING)[:, :, 1]))
 
-    # --- what is drawn -------------------------------------------------------------------------------
-
-    def _view(self, scene: SceneSpec, distractors: Sequence[_Parts]) -> _View:
+    def _view(self, scene: SceneSpec) -> _View:
         centre, radius = shadow_region(scene, self._library)
-        draws = [*self._object_draws(scene), *self._distractor_draws(scene, distractors)]
+        draws = self._models.draws(scene)
         eye = scene.camera.T_world_from_camera[:3, 3]
         draws.sort(key=lambda d: float(np.linalg.norm(d.corners_world.mean(0) - eye)))
         diameter = max((self._library[o.asset].diameter_m for o in scene.objects), default=radius)
@@ -265,82 +216,6 @@ class FastRenderer:
             self._surround.write(radiance.astype("f2").tobytes(), level=level)
         self._set_frame(view, surround.irradiance, R_surround_from_world)
         return view
-
-    def _object_draws(self, scene: SceneSpec) -> Iterator[_Draw]:
-        for n, instance in enumerate(scene.objects, start=1):
-            asset = self._library[instance.asset]
-            shaped = instance.T_world_from_object @ np.diag([*instance.scale, 1.0])
-            for p, part in enumerate(asset.meshes[instance.mesh]):
-                place = (asset.name, instance.mesh, p)
-                if place not in self._geometries:
-                    self._geometries[place] = Geometry(self._gl, part)
-                look = instance.looks[part.name]
-                textures = self._part_textures(place, part, look, asset)
-                varied = "TEXTURED" in textures or part.vertex_colors is not None
-                yield _Draw(
-                    geometry=self._geometries[place],
-                    T_world_from_part=shaped @ self._jointed(instance, part.name),
-                    id=n,
-                    color=varied_color(part, look),
-                    textures=textures,
-                    look=look if varied else replace(look, hue=0.0, saturation=1.0, value=1.0),
-                )
-
-    def _part_textures(
-        self, place: tuple[str, int, int], part: Part, look: Look, asset: ObjectAsset
-    ) -> dict[str, moderngl.Texture]:
-        """See _Draw.textures. place: of the part: object, shape variant and number."""
-        named = part.name if part.name in asset.materials else "*"
-        base = chosen_texture(part, look, asset.materials.get(named))
-        own = base is part.texture
-        images: dict[str, tuple[Hashable, NDArray[np.uint8] | None]] = {
-            "TEXTURED": (place if own else (asset.name, named, look.texture), base),
-            "BUMPY": (place, part.normal_texture),
-            "GLOSSY": (place, part.surface_texture),
-        }
-        return {
-            flag: self._texture((flag, key), partial(np.asarray, image), light=flag == "TEXTURED")
-            for flag, (key, image) in images.items()
-            if image is not None
-        }
-
-    def _jointed(self, instance: ObjectInstance, part: str) -> Array:
-        asset, T = self._library[instance.asset], np.eye(4)
-        for joint in asset.joints:
-            if part in joint.parts:
-                T = joint_transform(asset, joint.name, instance.joints[joint.name]) @ T
-        return T
-
-    def _distractor_draws(self, scene: SceneSpec, distractors: Sequence[_Parts]) -> Iterator[_Draw]:
-        for d, parts in zip(scene.distractors, distractors, strict=True):
-            look = Look(roughness=d.roughness, metallic=d.metallic)
-            for p, (part, geometry) in enumerate(parts):
-                textures = {}
-                if part.texture is not None:
-                    textures["TEXTURED"] = self._texture((d.shape, p), partial(np.asarray, part.texture))
-                elif d.surface:
-                    textures["TEXTURED"] = self._surface(d.surface, d.surface_seed)
-                yield _Draw(geometry, d.T_world_from_object, 0, part.base_color, textures, look)
-
-    def _surface(self, kind: str, seed: int) -> moderngl.Texture:
-        return self._texture((kind, seed), lambda: surface(kind, seed))
-
-    def _texture(
-        self, key: Hashable, load: Callable[[], NDArray[np.uint8]], light: bool = True
-    ) -> moderngl.Texture:
-        """The texture of `key`, which names an image of the library or a procedural surface.
-
-        light: the array holds sRGB colours, not directions or factors.
-        """
-        if key not in self._textures:
-            image = load()
-            image = np.asarray(cv2.LUT(image, ROOT_FROM_SRGB), np.uint8) if light else image
-            texture = self._gl.texture(image.shape[1::-1], 3, image.tobytes())
-            texture.build_mipmaps()
-            texture.anisotropy = self._anisotropy
-            self._textures[key] = texture
-        self._textures.move_to_end(key)
-        return self._textures[key]
 
     # --- passes --------------------------------------------------------------------------------------
 
@@ -369,7 +244,7 @@ class FastRenderer:
             places, view.occlusion_from_world(), view.occlusion[0] > 0
         )
 
-    def _trace(self, view: _View, rect: Rect, draws: Sequence[_Draw], sunk: float) -> NDArray[np.float32]:
+    def _trace(self, view: _View, rect: Rect, draws: Sequence[Draw], sunk: float) -> NDArray[np.float32]:
         """(h, w, 2) depth in metres and id of what is nearest in each pixel of the rect; 0, 0 = nothing."""
         self._gl.front_face = IN_PICTURE
         target = self._targets.traces
@@ -380,7 +255,7 @@ class FastRenderer:
         data = target.read(viewport=rect, components=2, dtype="f4")
         return np.frombuffer(data, np.float32).reshape(rect[3], rect[2], 2)
 
-    def _draw_traces(self, view: _View, draws: Sequence[_Draw], clip: Array, sunk: float) -> None:
+    def _draw_traces(self, view: _View, draws: Sequence[Draw], clip: Array, sunk: float) -> None:
         program = self._program("trace", view)
         for draw in draws:
             T = draw.T_world_from_part
@@ -419,7 +294,7 @@ class FastRenderer:
         laid before it."""
         background, targets = view.scene.background, self._targets
         is_photo = background.kind == "photo"
-        texture = targets.photo if is_photo else self._surface(background.kind, background.seed)
+        texture = targets.photo if is_photo else self._models.surface(background.kind, background.seed)
         texture.use(BASE)
         targets.samples.use(SURFACES)
         flags = "PHOTO" if is_photo else "", "LIT" if background.on_plane else ""
@@ -436,7 +311,7 @@ class FastRenderer:
         rgba = np.frombuffer(data, np.uint8).reshape(height, width, 4)
         return np.asarray(cv2.LUT(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), RGB_FROM_ROOT), np.uint8)
 
-    def _materials(self, draws: Sequence[_Draw]) -> moderngl.Texture:
+    def _materials(self, draws: Sequence[Draw]) -> moderngl.Texture:
         """What compose.frag knows of each part, in use."""
         rows = []
         for draw in draws:

@@ -21,7 +21,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import synth.generate.run
-import synth.render.fast
+import synth.render.draws
 from synth.config import LAYOUTS, SynthConfig
 from synth.dataset.coco import Annotation, Category, ImageLabels, read_coco, write_coco
 from synth.dataset.convert import convert
@@ -378,7 +378,7 @@ def test_ctrl_c_stops_the_run_with_a_message_and_the_next_goes_on(
 @pytest.mark.gl
 @pytest.mark.slow
 def test_memory_files_and_opengl_objects_do_not_grow(job: RenderJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synth.render.fast, "TEXTURES_KEPT", 4)
+    monkeypatch.setattr(synth.render.draws, "TEXTURES_KEPT", 4)
 
     def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))

@@ -16,6 +16,7 @@ from synth.labels import make_labels
 from synth.objects.library import Library
 from synth.objects.load import ASSETS, load_object
 from synth.objects.mesh_pool import open_meshes
+from synth.render import draws
 from synth.render import fast as fast_renderer
 from synth.render.backends import open_renderer
 from synth.render.lens import render_through_lens
@@ -208,7 +209,7 @@ def test_textures_that_were_dropped_come_back_alike(
 ) -> None:
     scenes = [sample_scene(small_config, box_library, 2, index) for index in range(4)]
     kept = [fast.render(scene).rgb for scene in scenes]
-    monkeypatch.setattr(fast_renderer, "TEXTURES_KEPT", 0)
+    monkeypatch.setattr(draws, "TEXTURES_KEPT", 0)
     for scene, before in zip(scenes, kept, strict=True):
         assert (fast.render(scene).rgb == before).all()
 

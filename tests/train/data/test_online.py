@@ -38,14 +38,14 @@ def test_image_rendered_online_is_the_one_in_the_folder(tmp_path: Path) -> None:
 if __name__ == "__main__":
     from pathlib import Path
     import numpy as np
-    from synth.config import load_config
+    from synth.config import load_synth_config
     from synth.generate.job import RenderJob
     from synth.generate.run import generate
     from synth.system.pictures import read_image
     from train.data.samples import read_samples
     from train.data.online import OnlineImages
     from synth.dataset.coco import object_category
-    job = RenderJob("chessboard", load_config({str(config)!r}), None, 5)
+    job = RenderJob("chessboard", load_synth_config({str(config)!r}), None, 5)
     folder = Path({str(tmp_path / "set")!r})
     generate(job, folder, 3, 1)
     category = object_category("chessboard")[0]
