@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from synth.asset import ObjectAsset
 from synth.geometry import project
 from synth.objects.library import Library
 from synth.scene.instances import camera_from_object, faces_camera, object_points
@@ -17,7 +18,6 @@ from synth.types import (
     Array,
     Camera,
     Labels,
-    ObjectAsset,
     ObjectInstance,
     RenderResult,
     SceneSpec,

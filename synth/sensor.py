@@ -14,17 +14,18 @@ Linear = NDArray[np.float32]
 GAMMA = 2.2
 MAX_GAIN = 5.0
 HIGHLIGHTS = 0.95
-"""Quantile of the objects' light that automatic exposure does not bring beyond white."""
+"""Automatic exposure keeps this share of the objects' pixels below white."""
 METERED = np.s_[::3, ::3]
-"""Pixels at which it looks."""
+"""Pixels of the objects that it looks at: every third in each direction."""
 FULL = 65535
 """Light that the sensor records as white, before encoding."""
 NOISE_MARGIN_PX = 128
 """The noise field is this much larger than the picture: where it is cut out differs from image to image."""
 NOISE_STEPS = 28
-"""Of the noise field to a standard deviation: in 8 bits it stays in the processor's cache."""
+"""Steps of the noise field's 8-bit numbers to one standard deviation; 8 bits, so that the field stays in the
+processor's cache."""
 STRIP_PX = 32
-"""Rows that are recorded at a time: they stay in the processor's cache."""
+"""Rows that are exposed, encoded and made noisy at a time, so that they stay in the processor's cache."""
 _LINEAR = ((np.arange(256) / 255.0) ** GAMMA).astype(np.float32)
 _ENCODED = ((np.arange(FULL + 1) / FULL) ** (1 / GAMMA)).astype(np.float32)
 _S_CURVE = _ENCODED * _ENCODED * (3 - 2 * _ENCODED)
@@ -33,10 +34,12 @@ _S_CURVE = _ENCODED * _ENCODED * (3 - 2 * _ENCODED)
 def through_sensor(
     rgb: Rgb, sensor: Sensor, rng: np.random.Generator, objects: NDArray[np.bool_] | None = None
 ) -> Rgb:
-    """rgb: (H, W, 3) uint8 sRGB. Returns the picture as the sensor would record it, before JPEG.
+    """The picture as the sensor would record it, before JPEG: (H, W, 3) uint8 sRGB from a rendered one alike.
 
-    objects: (H, W), the pixels that show any: they move where the camera does not, and are exposed for.
-    Optics and noise act on linear light, where 1 is white. Nothing moves a thing's centre in green.
+    objects: (H, W), pixels that show a target object: those move where the camera does not, and exposure
+    spares their highlights. rng: where in a fixed field of noise the image's is cut out.
+    Optics and noise act on linear light, where 1 is white. No step moves the centre of what is seen in green,
+    so that labels stay true.
 
     - chromatic: red is larger and blue smaller by this share (lateral chromatic aberration);
     - vignetting: loss of light in the corners, growing with the square of the distance from the centre;
@@ -92,15 +95,18 @@ def exposure(light: Linear, mean_light: float, objects: NDArray[np.bool_] | None
 
 
 def tone_curve(sensor: Sensor) -> NDArray[np.uint8]:
-    """(FULL + 1,) uint8: what each light is encoded as."""
+    """(FULL + 1,) uint8 lookup table: the level 0 to 255 that light 0 to FULL is encoded as."""
     value = (1 - sensor.tone) * _ENCODED + sensor.tone * _S_CURVE
     scale = 255 * sensor.contrast
     return np.clip(value * scale + (128 - scale / 2), 0, 255).astype(np.uint8)
 
 
 def noise_levels(sensor: Sensor, curve: NDArray[np.uint8]) -> Linear:
-    """(256,) deviation of the noise, in levels, at each encoded value: half of what a deviation up and one
-    down in light make of it."""
+    """(256,) standard deviation of the noise at each encoded level, in levels.
+
+    The noise is one of light; at a level it is half the difference between the levels of one deviation more
+    light and one less, which follows the curve's slope, also near black and white.
+    """
     light = np.searchsorted(curve, np.arange(256), side="left").clip(0, FULL) / FULL
     deviation = np.sqrt(sensor.noise_shot**2 * light + sensor.noise_read**2)
     up, down = (((light + s * deviation).clip(0, 1) * FULL).astype(np.int64) for s in (1, -1))
@@ -117,7 +123,8 @@ def _noise_field(height_px: int, width_px: int) -> NDArray[np.int8]:
 
 
 def _noise(rng: np.random.Generator, height_px: int, width_px: int) -> NDArray[np.int8]:
-    """(H, W, 3) of deviation NOISE_STEPS, cut from a fixed field at a random place."""
+    """(H, W, 3) int8 Gaussian noise with a standard deviation of NOISE_STEPS, cut from a fixed field at a
+    random place."""
     y, x = rng.integers(0, NOISE_MARGIN_PX + 1, 2)
     return _noise_field(height_px, width_px)[y : y + height_px, x : x + width_px]
 
@@ -134,7 +141,10 @@ def fringed(light: Linear, share: float) -> Linear:
 
 
 def smeared(light: Linear, moving: NDArray[np.bool_], kernel: Linear) -> Linear:
-    """What `moving` (H, W) shows smeared over what stands still; what it hides is filled from around it."""
+    """(H, W, 3) the light of the pixels `moving` (H, W) smeared by the kernel over what stands still.
+
+    What stands still behind them is not known and taken from its surroundings, 31 px about.
+    """
     front = moving.astype(np.float32)[:, :, None]
     seen = np.repeat(front, 3, axis=2)
     cover = _filtered(seen, kernel)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synth.asset import ObjectAsset, Part
 from synth.errors import AssetError
 from synth.geometry import circle
 from synth.inspect.remark import KEYPOINT_TOLERANCE, Remark
@@ -13,7 +14,7 @@ from synth.objects.load import load_object, load_spec
 from synth.objects.mesh_files import ignored
 from synth.objects.spec import ObjectSpec
 from synth.scene.instances import middle
-from synth.types import Array, ObjectAsset, Part
+from synth.types import Array
 
 SMALLEST_M, LARGEST_M = 0.0005, 100.0
 DOUBTFUL_M = (0.005, 20.0)

@@ -5,10 +5,11 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from synth.asset import ObjectAsset, Part
 from synth.geometry import axis_angle, transform_points
 from synth.inspect.remark import KEYPOINT_TOLERANCE, Remark
 from synth.objects.hulls import merged
-from synth.types import Array, ObjectAsset, Part
+from synth.types import Array
 
 SYMMETRY_TOLERANCE = 0.02
 """Two shapes are the same when 95 % of their points lie this close, as a share of the diameter."""

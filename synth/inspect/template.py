@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from synth.asset import Part
 from synth.errors import AssetError
 from synth.objects.hulls import merged
 from synth.objects.load import load_object
 from synth.objects.meshes import load_mesh
 from synth.system.files import write_text
-from synth.types import Array, Part
+from synth.types import Array
 
 TEMPLATE = """\
 # {name}: edit, then run `meshmark asset check` on this folder.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synth.asset import MaterialRange, ObjectAsset, Part
 from synth.geometry import intrinsics, look_at, rigid, rotation_between, unit
 from synth.inspect.drawing import contact_sheet, draw_objects, write_image
 from synth.labels import make_labels
@@ -13,20 +14,7 @@ from synth.objects.load import load_object
 from synth.render.backends import open_renderer
 from synth.render.protocol import Renderer
 from synth.scene.instances import hull_of
-from synth.types import (
-    Array,
-    Background,
-    Camera,
-    Light,
-    Look,
-    MaterialRange,
-    ObjectAsset,
-    ObjectInstance,
-    Part,
-    Rgb,
-    SceneSpec,
-    Sensor,
-)
+from synth.types import Array, Background, Camera, Light, Look, ObjectInstance, Rgb, SceneSpec, Sensor
 
 VIEWS = 8
 VIEW_PX = 480

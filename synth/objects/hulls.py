@@ -10,21 +10,24 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
 
+from synth.asset import Part
 from synth.geometry import rotation_between, unit
-from synth.types import Array, Part
+from synth.types import Array
 
 MAX_STABLE_POSES = 16
 MIN_POSE_PROBABILITY = 0.01
 SAMPLES, OUTLINE_PX, OPEN, CELLS, PIECE_CORNERS = 20_000, 32, 0.8, 8, 32
-"""Where points on a surface, seen on a grid of so many pixels a side, fill less than this share of its hull's
-outlines, its shape is open and cut into cells, so many along its longest side."""
+"""For convex_pieces. SAMPLES points on the surface are looked at along the three axes, in pictures of
+OUTLINE_PX a side. Where they fill less than the share OPEN of the hull's silhouettes, one sees through the
+shape, and it is cut into cells, CELLS along its longest side; each cell's hull keeps PIECE_CORNERS
+corners."""
 MAX_CORNERS = 1024
-"""Of a convex hull: a finely meshed ball has as many as vertices."""
+"""Kept of a convex hull: that of a finely meshed ball has as many corners as the ball has vertices."""
 UP = np.array([0.0, 0.0, 1.0])
 WELD = 1e-6
-"""Vertices nearer than this share of the mesh's size may be one."""
+"""Vertices nearer to each other than this share of the mesh's longest side count as one."""
 FLAT = 1e-6
-"""A mesh thinner than this share of its size is flat; one narrower as well is a line."""
+"""A mesh thinner than this share of its size is flat; one that is also narrower than that is a line."""
 
 
 def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
@@ -35,8 +38,12 @@ def distance_to_surface(parts: tuple[Part, ...], points: Array) -> Array:
 
 
 def normals_at(parts: tuple[Part, ...], points: Array, reach_m: float) -> tuple[Array, ...]:
-    """For each of points (K, 3) the outward normals (N, 3) of the faces within `reach_m`, N = 0 where there
-    are none or one is seen from both sides: neither its part nor all parts together are closed there."""
+    """For each of points (K, 3) the outward normals (N, 3), not of unit length, of the faces within `reach_m`
+    metres.
+
+    N = 0 where there is no face, or where one of them may be seen from behind, because neither its part nor
+    all parts together are closed there: nothing can then be said about which sides hide the point.
+    """
     vertices, faces = merged(parts)
     triangles = vertices[faces]
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
@@ -65,7 +72,8 @@ def merged(parts: tuple[Part, ...]) -> tuple[Array, np.ndarray]:
 
 
 def convex_corners(parts: tuple[Part, ...]) -> Array:
-    """(H, 3) corners of the convex hull, of round meshes MAX_CORNERS of them; all vertices of flat ones."""
+    """(H, 3) corners of the parts' common convex hull, metres; at most MAX_CORNERS, those farthest out in
+    evenly spread directions. Of a flat mesh all vertices."""
     vertices, _ = merged(parts)
     try:
         corners: Array = vertices[ConvexHull(vertices).vertices]
@@ -75,7 +83,8 @@ def convex_corners(parts: tuple[Part, ...]) -> Array:
 
 
 def _supports(points: Array, count: int) -> Array:
-    """Of points (N, 3) those farthest out in `count` directions over the sphere: a Fibonacci lattice."""
+    """(H, 3) of points (N, 3) those farthest out in any of `count` directions, which are spread evenly over
+    the sphere by a Fibonacci lattice; H <= count."""
     turns = np.arange(count) + 0.5
     z = 1 - 2 * turns / count
     angle = math.pi * (1 + math.sqrt(5)) * turns
@@ -86,13 +95,16 @@ def _supports(points: Array, count: int) -> Array:
 
 
 def convex_pieces(parts: tuple[Part, ...]) -> tuple[Array, ...]:
-    """Corners (H, 3) of convex bodies that together fill about what the parts fill: of their hull, or, where
-    one sees through much of that along the axes, of the hulls of what lies in each cell of a grid."""
+    """Corners (H, 3) of convex bodies that together fill about what the parts fill, metres.
+
+    One body, the parts' hull, where it is a fair picture of them. Where one sees through much of it along the
+    axes (a chair, a bicycle), the hulls of what lies in each cell of a grid.
+    """
     hull, (vertices, faces) = convex_corners(parts), merged(parts)
     surface = trimesh.Trimesh(vertices, faces, process=False)
     points = np.asarray(trimesh.sample.sample_surface(surface, SAMPLES, seed=0)[0])
-    outlines = np.array([_outline(np.delete(points, i, 1), np.delete(hull, i, 1)) for i in range(3)])
-    filled, whole = outlines.sum(0)
+    areas = np.array([_silhouette_areas(np.delete(points, i, 1), np.delete(hull, i, 1)) for i in range(3)])
+    filled, whole = areas.sum(0)
     if filled >= OPEN * whole:
         return (hull,)
     cells = ((points - points.min(0)) / np.ptp(points, axis=0).max() * CELLS).astype(int)
@@ -100,8 +112,9 @@ def convex_pieces(parts: tuple[Part, ...]) -> tuple[Array, ...]:
     return tuple(_supports(points[cell == n], PIECE_CORNERS) for n in range(cell.max() + 1))
 
 
-def _outline(points: Array, hull: Array) -> tuple[float, float]:
-    """The area of what points (N, 2) lie in, on a grid of OUTLINE_PX, and that of the hull (H, 2)."""
+def _silhouette_areas(points: Array, hull: Array) -> tuple[float, float]:
+    """Two areas in a picture of OUTLINE_PX a side: of the pixels that points (N, 2) fall in, and of their
+    hull with corners (H, 2)."""
     low, size = hull.min(0), np.maximum(np.ptp(hull, axis=0), 1e-30)
     seen, outline = np.zeros((2, OUTLINE_PX, OUTLINE_PX), np.uint8)
     x, y = np.minimum((points - low) / size * OUTLINE_PX, OUTLINE_PX - 1).astype(int).T
@@ -113,10 +126,12 @@ def _outline(points: Array, hull: Array) -> tuple[float, float]:
 
 
 def stable_poses(parts: tuple[Part, ...]) -> tuple[tuple[Array, float], ...]:
-    """Rotations that lay the convex hull on z = 0 without toppling, most probable first.
+    """Rotations (3, 3) in which the convex hull lies on z = 0 without toppling, each with its probability,
+    the most probable first; the probabilities add up to 1.
 
-    Each turns the side it lies on down the shortest way, and equals come in the order of that side: yaw and
-    order as trimesh gives them differ from processor to processor.
+    From trimesh, for an evenly filled hull; but each rotation is made anew as the smallest that turns the
+    side it lies on down, and equally probable ones are ordered by that side: trimesh's own yaw and order
+    differ from processor to processor. A flat mesh lies on either face, a ball in any pose.
     """
     vertices, _ = merged(parts)
     down = -UP
@@ -150,9 +165,13 @@ def _heights(hull: trimesh.Trimesh, point: Array) -> Array:
 
 
 def closed_faces(vertices: Array, faces: np.ndarray) -> NDArray[np.bool_]:
-    """(F,) whether the piece of surface that each face belongs to is closed and outside out, so that its back
-    never shows: every edge is run along once in either direction, and it encloses a volume. Vertices at one
-    place count as one; faces of no area are closed where any other is."""
+    """(F,) whether each face belongs to a piece of surface that is closed and has its outside out, so that no
+    back of it ever shows.
+
+    vertices: (V, 3). faces: (F, 3). Closed: the faces of the piece run along every edge once in each
+    direction, and enclose a positive volume. Vertices at one place (WELD) count as one. Faces without area
+    never show and follow the others.
+    """
     closed = np.zeros(len(faces), np.bool_)
     span = np.ptp(vertices, axis=0).max()
     if span == 0:

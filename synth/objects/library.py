@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from synth.asset import ObjectAsset
 from synth.system.pool import Pool
-from synth.types import ObjectAsset
 
 
 @dataclass(frozen=True)

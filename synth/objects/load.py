@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from synth.asset import Joint, MaterialRange, Moving, ObjectAsset, Part, Placement, Ring, Symmetry
 from synth.errors import AssetError
 from synth.geometry import circle
 from synth.objects.hulls import convex_corners, convex_pieces, distance_to_surface, normals_at, stable_poses
@@ -22,18 +23,7 @@ from synth.objects.meshes import load_mesh, load_texture
 from synth.objects.spec import JointSpec, MaterialSpec, ObjectSpec, Vec3, unit_axis
 from synth.system.shipped import shipped_folder
 from synth.system.yaml_files import read_yaml, validation_text
-from synth.types import (
-    Array,
-    Joint,
-    KeypointSchema,
-    MaterialRange,
-    Moving,
-    ObjectAsset,
-    Part,
-    Placement,
-    Ring,
-    Symmetry,
-)
+from synth.types import Array, KeypointSchema
 
 ASSETS = shipped_folder("assets")
 ON_SURFACE = 1e-3

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from synth.asset import Part
 from synth.objects.hulls import convex_corners, merged, stable_poses
 from synth.objects.mesh_files import MESH_SUFFIXES
 from synth.objects.meshes import load_mesh
 from synth.system.pool import Pool, open_pool
 from synth.system.progress import track
-from synth.types import Array, Part
+from synth.types import Array
 
 MESHES_KEPT = 64
 

@@ -10,18 +10,19 @@ import trimesh
 from PIL import Image
 from trimesh.visual import ColorVisuals
 
+from synth.asset import Part
 from synth.errors import AssetError
 from synth.objects.hulls import FLAT, UP, closed_faces
 from synth.objects.mesh_files import MAX_FACES, one_line, read_scene
 from synth.objects.trimesh_private import copied, forget_normals, given_normals, has_normals
 from synth.system.pictures import rgb_image
-from synth.types import Part
 
 MAX_TEXTURE_PX = 2048
 SHARP_EDGE = math.radians(30)
 """Meshes without normals are shaded smooth across edges flatter than this."""
 TURNED = -0.1
-"""A face whose normal has less than this in common with the file's normals at its corners is turned over."""
+"""A face is turned over when the mean scalar product of its normal with the file's normals at its corners is
+less than this."""
 SIZES_M = (1e-12, 1e12)
 """Meshes smaller or larger than this are beyond what floating-point numbers measure."""
 
@@ -92,9 +93,13 @@ def _placed_meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
 
 
 def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Without vertices that no face uses, faces turned to the side of the file's normals, closed surfaces
-    outside out, normals of no length replaced. Without normals in the file vertices at one place become one,
-    but for those of different colours; faces with colours of their own share none."""
+    """The mesh, changed in place, with what exporters get wrong mended.
+
+    Vertices that no face uses are dropped; normals without length are computed anew; faces are turned to the
+    side that the file's normals point to, and closed surfaces outside out. Without normals in the file,
+    vertices at one place become one, so that closed surfaces are known as such, unless they differ in colour;
+    where faces have colours, each gets vertices of its own.
+    """
     used = np.zeros(len(mesh.vertices), bool)
     used[mesh.faces] = True
     if not used.all():
@@ -120,8 +125,12 @@ def _mended(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 
 
 def _crease(mesh: trimesh.Trimesh) -> None:
-    """Gives the mesh normals that are smooth across edges flatter than SHARP_EDGE; vertices come apart at the
-    others. As trimesh's smooth_shade, but textures stay, and so do normals where only a texture is cut."""
+    """Gives the mesh, in place, vertex normals that are smooth across edges flatter than SHARP_EDGE; at
+    sharper edges vertices are doubled, one for each side.
+
+    As trimesh's smooth_shade, but texture coordinates are kept, and where only the texture is cut into
+    islands the surface stays smooth.
+    """
     welded = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     welded.merge_vertices()
     flat = welded.face_adjacency[welded.face_adjacency_angles <= SHARP_EDGE]

@@ -6,12 +6,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from synth.asset import Ring
 from synth.system.yaml_files import Range, between
-from synth.types import (
-    Array,
-    KeypointSchema,
-    Ring,
-)
+from synth.types import Array, KeypointSchema
 
 Vec3 = tuple[float, float, float]
 

@@ -8,13 +8,14 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from synth.asset import MaterialRange, Part
 from synth.geometry import rays, transform_points
 from synth.objects.library import Library
 from synth.objects.mesh_pool import box_projected, pool_mesh
 from synth.scene.background import crop_photo, load_photo
 from synth.scene.instances import hull_world, middle, projected_box
 from synth.scene.surfaces import surface
-from synth.types import Array, Distractor, Look, MaterialRange, Part, SceneSpec
+from synth.types import Array, Distractor, Look, SceneSpec
 
 LinearColor = tuple[float, float, float]
 BACKDROP_CELLS = (32, 24)

@@ -11,9 +11,9 @@ import cv2
 import moderngl
 import numpy as np
 
+from synth.asset import Part
 from synth.errors import EnvironmentProblem
 from synth.render.egl import remedy
-from synth.types import Part
 
 SHADERS = Path(__file__).parent / "shaders"
 _STEPS = np.arange(256) / 255
@@ -35,8 +35,10 @@ def open_context() -> moderngl.Context:
 
 
 class Geometry:
-    """A part's vertices on the device; backs of closed parts are not drawn. corners: (8, 3) of its bounding
-    box, in its frame. colored: vertices have colours."""
+    """A part's vertices and faces on the device. Backs of closed parts are not drawn.
+
+    corners: (8, 3) of the part's bounding box, in the part's frame. colored: whether vertices have colours.
+    """
 
     def __init__(self, gl: moderngl.Context, part: Part) -> None:
         uv = np.zeros((len(part.vertices), 2)) if part.uv is None else part.uv
@@ -72,9 +74,10 @@ class Geometry:
 
 
 class Targets:
-    """Framebuffers, and a texture for the photo behind; they grow with the largest image and never shrink.
+    """Framebuffers, and a texture for the background photo, as large as the largest image so far.
 
-    Lenses make sizes alternate, and memory given back and taken again for each would end up scattered.
+    They never shrink: images through lenses alternate in size, and memory given back and taken again for each
+    would end up in pieces too small to use.
     """
 
     def __init__(self, gl: moderngl.Context) -> None:
@@ -90,7 +93,8 @@ class Targets:
         self.photo = gl.texture(room, 3)
 
     def fit(self, size: tuple[int, int]) -> None:
-        """From now on an image of that width and height is drawn, at the framebuffers' origin."""
+        """Makes room for images of that width and height, which are drawn from the framebuffers' origin
+        on."""
         room = max(size[0], self._room[0]), max(size[1], self._room[1])
         if room != self._room:
             self._release()
@@ -109,7 +113,8 @@ class Targets:
 
 
 def mipmapped(gl: moderngl.Context, size: int, components: int, dtype: str, levels: int) -> moderngl.Texture:
-    """A square texture that does not repeat, whose levels are to be written one by one."""
+    """A square texture of `size` px a side that does not repeat, with so many mipmap levels, to be written
+    one by one."""
     texture = gl.texture((size, size), components, dtype=dtype)
     if levels > 1:
         texture.build_mipmaps(0, levels - 1)
@@ -118,7 +123,7 @@ def mipmapped(gl: moderngl.Context, size: int, components: int, dtype: str, leve
 
 
 def load_program(gl: moderngl.Context, name: str, constants: dict[str, int]) -> moderngl.Program:
-    """Compiles shaders/name.vert and name.frag with the constants that they know by name."""
+    """Compiles shaders/name.vert and name.frag, behind frame.glsl, with the constants as #define."""
     head = "#version 330\n#extension GL_ARB_shading_language_packing : require\n"
     head += "#define REFLECTING 1\n" if name == "compose" else ""
     head += "".join(f"#define {key} {value}\n" for key, value in constants.items())
@@ -128,7 +133,8 @@ def load_program(gl: moderngl.Context, name: str, constants: dict[str, int]) -> 
 
 
 def set_uniforms(program: moderngl.Program, **values: Any) -> None:
-    """Writes numbers, vectors and row-major matrices; names that this program does not use are left out."""
+    """Writes uniforms: int as integer, all else as 32-bit floats, matrices row by row as NumPy has them.
+    Names that the compiled program does not use are left out."""
     for name, value in values.items():
         uniform = program.get(name, None)
         if isinstance(uniform, moderngl.Uniform):

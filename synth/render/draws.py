@@ -10,13 +10,14 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.asset import ObjectAsset, Part
 from synth.geometry import transform_points
 from synth.objects.library import Library
 from synth.render.contents import chosen_texture, distractor_parts, varied_color
 from synth.render.device import ROOT_FROM_SRGB, Geometry
 from synth.scene.instances import joint_transform
 from synth.scene.surfaces import surface
-from synth.types import Array, Look, ObjectAsset, ObjectInstance, Part, SceneSpec
+from synth.types import Array, Look, ObjectInstance, SceneSpec
 
 TEXTURES_KEPT = 128
 """On the device; of those beyond, the ones that were used longest ago are dropped."""

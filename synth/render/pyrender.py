@@ -27,6 +27,7 @@ from OpenGL.GL import (
 )
 from pyrender.renderer import Renderer as _GLRenderer
 
+from synth.asset import ObjectAsset, Part
 from synth.errors import EnvironmentProblem
 from synth.geometry import rigid, rotation_between
 from synth.objects.library import Library
@@ -45,7 +46,7 @@ from synth.render.egl import remedy
 from synth.scene.environment import surround_of
 from synth.scene.instances import joint_transform
 from synth.scene.surfaces import surface
-from synth.types import Array, Look, ObjectAsset, ObjectInstance, Part, RenderResult, SceneSpec
+from synth.types import Array, Look, ObjectInstance, RenderResult, SceneSpec
 
 SHADOW_MAP_PX = 1024
 SHADOW_OFFSET = (2.5, 4.0)

@@ -5,18 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from synth.asset import ObjectAsset
 from synth.calibration import calibrated_camera
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, intrinsics, look_at
 from synth.scene.instances import projected_box
 from synth.scene.placement import FILL, usual_hull
-from synth.types import (
-    Array,
-    Camera,
-    Distortion,
-    ObjectAsset,
-    Rng,
-)
+from synth.types import Array, Camera, Distortion, Rng
 
 TURNS = 4
 """About the vertical within a half turn: so often an object is looked at to see how large it may look."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from synth.asset import ObjectAsset
 from synth.config import DistractorConfig, SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid
 from synth.objects.mesh_pool import pool_mesh
@@ -15,14 +16,7 @@ from synth.scene.polygons import convex_overlap, footprint
 from synth.scene.streams import log_uniform
 from synth.scene.surfaces import SURFACE_SEEDS, SURFACES
 from synth.system.pool import Pool
-from synth.types import (
-    Array,
-    Camera,
-    Distractor,
-    ObjectAsset,
-    ObjectInstance,
-    Rng,
-)
+from synth.types import Array, Camera, Distractor, ObjectInstance, Rng
 
 SHAPES = ("box", "cylinder", "sphere", "capsule", "cone")
 EYE_ROOM = 1.2

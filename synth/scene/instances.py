@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.asset import Moving, ObjectAsset
 from synth.geometry import axis_angle, inverse, project, rigid, transform_points
-from synth.types import Array, Camera, Moving, ObjectAsset, ObjectInstance
+from synth.types import Array, Camera, ObjectInstance
 
 
 def object_points(asset: ObjectAsset, instance: ObjectInstance, camera: Camera) -> Array:

@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
+from synth.asset import ObjectAsset
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, rigid
 from synth.scene.contact import gap
 from synth.scene.instances import hull_of, hull_world
 from synth.scene.placement import in_view, sample_ground_rotation
 from synth.scene.polygons import convex_overlap, footprint
-from synth.types import Array, Camera, ObjectAsset, ObjectInstance, Rng
+from synth.types import Array, Camera, ObjectInstance, Rng
 
 TRIES = 8
 """Places that are tried for an object before it stays where it stands."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synth.asset import MaterialRange, ObjectAsset, Part
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, random_rotation, rays, rigid, rotation_between, unit
 from synth.scene.instances import hull_of, hull_world, middle, projected_box
 from synth.scene.polygons import convex_overlap, footprint, spot_beside
 from synth.scene.streams import log_uniform
-from synth.types import Array, Camera, Look, MaterialRange, ObjectAsset, ObjectInstance, Part, Rng
+from synth.types import Array, Camera, Look, ObjectInstance, Rng
 
 PLACEMENT_TRIES = 30
 """Places that are tried for an object before there are fewer of them in the image."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synth.asset import Part
 from synth.dataset.coco import Annotation
 from synth.types import (
     Camera,
@@ -16,7 +17,6 @@ from synth.types import (
     Labels,
     Light,
     ObjectInstance,
-    Part,
     RenderResult,
 )
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from synth.asset import ObjectAsset, Symmetry
 from synth.geometry import axis_angle, project, rigid, transform_points, undistorted
-from synth.types import Array, Camera, ObjectAsset, Symmetry
+from synth.types import Array, Camera
 
 MIN_POINTS = 4
 FLAT = 1e-3

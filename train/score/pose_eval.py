@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from synth.asset import ObjectAsset
 from synth.dataset.coco import object_category
 from synth.dataset.log import read_images
 from synth.errors import DataError
@@ -15,7 +16,7 @@ from synth.objects.load import load_object
 from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
-from synth.types import Array, ObjectAsset
+from synth.types import Array
 from train.detect.pose import (
     NoPose,
     add_error,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from synth.asset import ObjectAsset
 from synth.dataset.coco import Annotation, Category, ImageLabels, KeypointDataset
 from synth.dataset.labelled import LabelledImages
 from synth.dataset.log import image_file, read_log
@@ -25,7 +26,7 @@ from synth.objects.load import load_object
 from synth.scene.instances import projected_box, seen_points
 from synth.system.json_files import read_json
 from synth.system.pictures import beside, header_size
-from synth.types import NOT_LABELLED, VISIBLE, Array, Camera, ObjectAsset
+from synth.types import NOT_LABELLED, VISIBLE, Array, Camera
 
 MM = 1000.0
 CAMERA, TRUTH, INFO, MODELS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json", "models_info.json"

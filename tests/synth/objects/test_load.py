@@ -11,10 +11,10 @@ import pytest
 import trimesh
 from PIL import Image
 
+from synth.asset import Ring
 from synth.errors import AssetError
 from synth.geometry import rotation_between
 from synth.objects.load import ASSETS, find_object, load_object, load_schema
-from synth.types import Ring
 
 SHIPPED = ("chessboard", "glue_tube", "sailboat")
 

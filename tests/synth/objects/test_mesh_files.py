@@ -11,6 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from synth.asset import Part
 from synth.errors import AssetError
 from synth.inspect.asset_check import check_object
 from synth.objects import hulls, mesh_files
@@ -18,7 +19,6 @@ from synth.objects import meshes as meshes_module
 from synth.objects.hulls import convex_corners, merged, stable_poses
 from synth.objects.load import load_object
 from synth.objects.meshes import load_mesh
-from synth.types import Part
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
 TEXTURED = "mtllib m.mtl\n" + SQUARE + "usemtl paint\nf 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from synth.asset import ObjectAsset
 from synth.geometry import axis_angle, inverse, project, rigid, transform_points
 from synth.inspect.turntable import VIEWS, view
 from synth.labels import make_labels
@@ -15,7 +16,7 @@ from synth.objects.library import Library
 from synth.objects.load import load_object
 from synth.render.backends import open_renderer
 from synth.scene.instances import joint_transform, object_points, seen_points
-from synth.types import VISIBLE, ObjectAsset
+from synth.types import VISIBLE
 
 CENTRE = np.array([0.01, 0.0, 0.0])
 TURNS = np.linspace(0, 2 * math.pi, 3600)

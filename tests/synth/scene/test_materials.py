@@ -11,12 +11,13 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
+from synth.asset import MaterialRange, Part
 from synth.config import RENDERERS
 from synth.objects.library import Library
 from synth.objects.meshes import load_mesh
 from synth.render.backends import open_renderer
 from synth.scene.placement import surface_ranges
-from synth.types import Light, Look, MaterialRange, Part, SceneSpec
+from synth.types import Light, Look, SceneSpec
 
 Scenes = Callable[..., SceneSpec]
 TILTED = (255, 128, 128)

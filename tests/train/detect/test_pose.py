@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from synth.asset import Symmetry
 from synth.dataset.coco import read_coco
 from synth.fetch.chessboards import chessboard_photos
 from synth.geometry import (
@@ -18,7 +19,7 @@ from synth.geometry import (
     transform_points,
 )
 from synth.objects.load import load_object
-from synth.types import Camera, Distortion, Symmetry
+from synth.types import Camera, Distortion
 from train.detect.pose import (
     NoPose,
     Pose,
