@@ -10,19 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNTH = [
-    *(
-        "errors",
-        "checks",
-        "types",
-        "geometry",
-        "system",
-        "calibration",
-        "config",
-        "sensor",
-        "objects",
-        "scene",
-    ),
-    *("render", "labels", "dataset", "generate", "fetch", "inspect", "doctor", "cli"),
+    *("errors", "checks", "types", "asset", "geometry", "system", "calibration", "config", "sensor"),
+    *("objects", "scene", "render", "labels", "dataset", "generate", "fetch", "inspect", "doctor", "cli"),
 ]
 """The rooms of synth, modules and sub-packages, from the ground up: each imports only those before it."""
 TRAIN = [
