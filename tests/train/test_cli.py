@@ -117,7 +117,7 @@ def test_share_and_validation_follow_from_the_data_given(
     [
         ([], "nothing to train on"),
         (["--synth", "absent"], "absent: no such file or folder"),
-        (["--synth", "empty"], "empty: no JSON file"),
+        (["--synth", "empty"], "empty: no labels in it: no JSON file"),
         (["--synth", "empty", "--preset", "huge"], "preset 'huge'"),
         (["--synth", "empty", "--real-fraction", "2"], "command line: data.real_fraction"),
         (["--synth", "empty", "--device", "tpu"], "--device: 'tpu'"),
@@ -163,7 +163,8 @@ def test_run_that_starts_from_a_snapshot_names_it_and_what_it_lacks(
 def test_eval_of_weights_for_another_object_is_refused(
     snapshot: Path, photo_folder: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, category: Category
 ) -> None:
-    board = replace(category, name="board", schema=replace(category.schema, names=("tl", "tr", "br")))
+    schema = replace(category.schema, names=("tl", "tr", "br"), oks_sigmas=(0.1,) * 3)
+    board = replace(category, name="board", schema=schema)
     monkeypatch.setattr(setup, "object_category", lambda _: (board, None))
     result = invoke("eval", snapshot, "--real", photo_folder(), "--object", "board", "--out", tmp_path / "e")
     assert result.exit_code == 2
