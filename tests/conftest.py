@@ -6,6 +6,7 @@ rasterizer, the process crashes. The program itself renders in processes of its 
 
 import cv2
 import pytest
+import scipy.linalg  # noqa: F401, brings threads of its own
 import torch
 import torchvision  # noqa: F401
 from threadpoolctl import threadpool_limits
