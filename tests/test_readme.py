@@ -3,6 +3,7 @@
 import ast
 import csv
 import importlib
+import os
 import re
 import shlex
 import subprocess
@@ -66,6 +67,7 @@ def test_make_target_runs_existing_meshmark_commands(command: str) -> None:
     done = subprocess.run(
         [*shlex.split(command), "--dry-run", "--no-print-directory", "-o", "setup"],
         cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},  # not the variables of a make that runs the tests
         capture_output=True,
         text=True,
         check=False,
