@@ -189,7 +189,7 @@ def _row(raw: dict[str, Any], where: str) -> Row:
     box, points = _numbers(raw["box"]), _numbers(raw["keypoints"])
     if points is not None and points.size == 0:
         points = points.reshape(0, 3)
-    if box is None or box.shape != (4,) or points is None or points.shape != (len(points), 3):
+    if box is None or box.shape != (4,) or points is None or points.ndim != 2 or points.shape[1] != 3:
         raise DataError(f"{where}: expected a box of 4 numbers and keypoints of 3 (x, y, visible)")
     if not np.isin(points[:, 2], (0, 1, 2)).all():
         raise DataError(f"{where}: a keypoint's third number must be 0 or 1 (visible), got another")

@@ -246,6 +246,7 @@ def test_yolo_pose_is_read_and_its_first_fault_named(tmp_path: Path) -> None:
         ('[{"box": [5, 20, 35], "keypoints": [[8, 25, 1], [30, 30, 1]]}]', "malformed"),
         ('[{"box": [5, 20, 35, 54]}]', "malformed"),
         ('[{"box": [5, 20, 35, 54], "keypoints": [[8, 25], [30, 30]]}]', "malformed"),
+        ('[{"box": [5, 20, 35, 54], "keypoints": null}]', "malformed"),
         (
             '[{"box": [5, 20, 35, 54], "keypoints": [[8, 25, 1], [30, 30, 1]], "category": "boat"}]',
             "malformed",
