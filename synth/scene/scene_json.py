@@ -1,7 +1,7 @@
 """SceneSpec to JSON and back, so that an image can be rendered again from its line in scenes.jsonl."""
 
 import typing
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ def scene_to_json(scene: SceneSpec) -> dict[str, Any]:
 
 
 def scene_from_json(raw: dict[str, Any]) -> SceneSpec:
-    """The inverse of scene_to_json."""
+    """The inverse of scene_to_json. Fields that a scene of an earlier version lacks take their defaults."""
     scene: SceneSpec = _decode(SceneSpec, raw)
     return scene
 
@@ -36,7 +36,8 @@ def _encode(value: Any) -> Any:
 def _decode(kind: Any, raw: Any) -> Any:
     if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{f.name: _decode(hints[f.name], raw[f.name]) for f in fields(kind)})  # type: ignore[operator]
+        there = [f.name for f in fields(kind) if f.name in raw or f.default is MISSING]
+        return kind(**{name: _decode(hints[name], raw[name]) for name in there})  # type: ignore[operator]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if type(None) in arguments:
         return None if raw is None else _decode(arguments[0], raw)

@@ -41,6 +41,18 @@ def test_scene_survives_json(small_config: SynthConfig, box_library: Library) ->
     assert json.dumps(scene_to_json(scene_from_json(json.loads(text)))) == text
 
 
+def test_scene_of_before_a_field_was_added_takes_its_default(
+    small_config: SynthConfig, box_library: Library
+) -> None:
+    scene = sample_scene(small_config, box_library, 0, 2)
+    raw = scene_to_json(scene)
+    del raw["sensor"]["tone"]
+    assert scene_from_json(raw).sensor == replace(scene.sensor, tone=0.0)
+    del raw["sensor"]["contrast"]  # has no default
+    with pytest.raises(KeyError, match="contrast"):
+        scene_from_json(raw)
+
+
 def test_one_samplers_settings_leave_the_others_alone(box_library: Library) -> None:
     plain = SynthConfig()
     bright = SynthConfig.model_validate({"light": {"ambient": [0.9, 0.9]}})
