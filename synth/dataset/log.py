@@ -52,11 +52,18 @@ class LoggedImage:
 
 
 def read_images(out: Path) -> Iterator[LoggedImage]:
-    """The images of a rendered data set with their scenes, in order. Raises DataError as read_log does."""
+    """The images of a rendered data set with their scenes, in order.
+
+    Raises DataError as read_log does, and for a scene that lacks a field or holds a wrong one.
+    """
     store = find_store(out)
-    for row in read_log(out):
-        path = out / store.image_name(row["index"])
-        yield LoggedImage(path, scene_from_json(row["scene"]), row["annotations"])
+    for number, row in enumerate(read_log(out)):
+        try:
+            path, scene = out / store.image_name(row["index"]), scene_from_json(row["scene"])
+            image = LoggedImage(path, scene, row["annotations"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{out}: image {number}: not what `meshmark render` logs: {error!r}") from error
+        yield image
 
 
 def log_row(scene: SceneSpec, labels: Labels) -> dict[str, Any]:
