@@ -6,6 +6,7 @@ with torch.load(weights_only=True); nothing else in the project unpickles anythi
 
 import hashlib
 import importlib.util
+import logging
 from pathlib import Path
 
 import pooch
@@ -16,6 +17,7 @@ from synth.errors import EnvironmentProblem
 from synth.system.cache import cache_folder
 from train.backbones import VendorFile
 
+log = logging.getLogger(__name__)
 State = dict[str, Tensor]
 
 
@@ -31,16 +33,17 @@ def vendor_state(file: VendorFile, local: Path | None) -> State:
     Raises EnvironmentProblem when no copy can be had or its hash is not the pinned one.
     """
     path = _find(file, local)
-    _check_hash(path, file)
+    _check_hash(path, file, str(path))
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
-def _check_hash(path: Path, file: VendorFile) -> None:
+def _check_hash(path: Path, file: VendorFile, where: str) -> None:
+    """where: the file's place, for the error."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(file.sha256):
         raise EnvironmentProblem(
-            f"{path}: SHA-256 is {digest[:16]}…, expected {file.sha256[:16]} ({file.name})"
+            f"{where}: SHA-256 is {digest[:16]}…, expected {file.sha256[:16]} ({file.name})"
         )
 
 
@@ -78,9 +81,11 @@ def _downloaded(file: VendorFile) -> Path:
     """The file in the cache, fetched on the first call; one with another hash is not kept."""
 
     def fetch(url: str, target: str | Path, pool: pooch.Pooch | None) -> None:
+        log.info("downloading %s", url)
         pooch.HTTPDownloader()(url, str(target), pool)
-        _check_hash(Path(target), file)
+        _check_hash(Path(target), file, url)
 
+    pooch.get_logger().setLevel(logging.WARNING)  # it would advise the user to pin the hash in the code
     try:
         return Path(
             pooch.retrieve(
