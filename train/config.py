@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 STRIDES = (4, 8, 16, 32)
 GONE = (("optim", "ema_decay"),)
-"""InferenceSettings of earlier versions, which saved configs may still hold."""
+"""Settings of earlier versions, which saved configs may still hold: section and name."""
 
 
 def _known_backbone(name: str) -> str:

@@ -135,7 +135,7 @@ def _by_keypoint(result: dict[str, Any]) -> dict[str, Any]:
         "Bias: mean error along and across the object, and to the right and down in the picture, in % of the "
         "object's longer side. A bias means that the keypoint stands elsewhere in object.yaml than where the "
         "photos label it; scatter is for training. Down in the picture: it lies on an axis where the photos "
-        "label the surface; see `radius` in assets/README.md."
+        "label the surface; see `radius` in docs/object-yaml.md."
     )
     return {"title": "By keypoint", "columns": columns, "rows": rows, "caption": caption}
 
