@@ -1,6 +1,7 @@
 """The backbones a detector can be built on: one row each, all that the project knows about it.
 
-Another backbone is another row of BACKBONES: any network of timm that gives features (features_only=True).
+Another backbone is another row of BACKBONES: any network of timm that gives features (features_only=True) at
+strides 2, 4, 8, 16 and 32, as residual and mobile networks do; not those that begin at stride 4.
 """
 
 from collections.abc import Mapping
@@ -39,7 +40,8 @@ class VendorFile:
 class BackboneSpec:
     """What the project knows about one backbone.
 
-    timm_name: as timm.create_model takes it. stages: for each stage from the input on, its submodules' names.
+    timm_name: as timm.create_model takes it. stages: for each stage from the input on, the names of its
+        submodules in the network that gives features.
     mean, std: of the input's channels R, G, B in [0, 1]; the network sees (value - mean) / std.
     vendor_files: `imagenet` (the backbone alone) and `coco` (a whole Keypoint R-CNN), as far as they exist.
     """

@@ -34,6 +34,9 @@ class PyramidBackbone(nn.Module):
             features_only=True,
             out_indices=tuple(int(math.log2(stride)) - 1 for stride in config.strides),
         )
+        strides: list[int] = self.body.feature_info.reduction()  # type: ignore[union-attr, operator]
+        if strides != list(config.strides):
+            raise ValueError(f"{config.backbone} gives features at strides {strides}, not {config.strides}")
         channels: list[int] = self.body.feature_info.channels()  # type: ignore[union-attr, operator]
         self.fpn = FeaturePyramidNetwork(channels, config.fpn_channels, extra_blocks=LastLevelMaxPool())
         self.out_channels = config.fpn_channels

@@ -63,6 +63,25 @@ def test_every_backbone_trains_and_detects(tiny_config: TrainConfig, backbone: s
     assert result["keypoints_scores"].shape == (n, 2)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_stages_of_a_row_are_all_of_its_network(name: str) -> None:
+    spec = BACKBONES[name]
+    body = timm.create_model(spec.timm_name, features_only=True, out_indices=range(5))
+    named = [part for stage in spec.stages for part in stage]
+    for parameter, _ in body.named_parameters():
+        assert any(parameter.startswith(f"{part}.") for part in named), parameter
+    assert not [part for part in named if part not in dict(body.named_modules())]
+
+
+def test_a_backbone_of_other_strides_is_refused(
+    tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKBONES, "next", BackboneSpec("convnext_atto", ()))
+    config = light(tiny_config, backbone="next", strides=(4, 8, 16), proposal_strides=(8, 16))
+    with pytest.raises(ValueError, match=r"next gives features at strides \[8, 16, 32\], not \(4, 8, 16\)"):
+        build_model(config, 2, 2)
+
+
 def test_another_row_of_the_table_is_another_backbone(
     tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
