@@ -1,4 +1,4 @@
-"""The commands that need no torch: render, preview, validate, asset, fetch."""
+"""The commands that need no torch: render, preview, validate, asset, fetch, convert."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,9 +196,9 @@ class _FormatName(click.ParamType[str]):
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--to", type=_FormatName(), required=True, help="Format of the labels in TARGET.")
-@click.option("--object", "object_", help="From and to bop, and for folders of one JSON a photo.")
+@click.option("--object", "object_", help="For bop, and for one JSON a photo without a schema.json.")
 def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
-    """Labels at SOURCE (COCO, YOLO-pose, one JSON a photo; for bop a rendered folder) as TARGET."""
+    """Labels at SOURCE, of any format, as the new folder TARGET; to bop from a rendered folder only."""
     from synth.dataset.convert import convert as run
 
     category = next(iter(_asked(object_)), None)
