@@ -10,7 +10,7 @@ import pooch
 
 from synth.dataset.coco import Annotation, Category, ImageLabels, category_to_json, write_coco
 from synth.errors import DataError, EnvironmentProblem
-from synth.fetch import corners as chessboard
+from synth.fetch.corners import find_corners, keypoints, plate_box
 from synth.fetch.debian import one_line, say, sha256_of, unpack_debian
 from synth.fetch.pins import CHESSBOARD_SHA256
 from synth.objects.load import load_schema
@@ -49,12 +49,12 @@ def label_chessboard(photo: Path, image_id: int, category: Category) -> ImageLab
     Raises DataError when the photo cannot be read or shows no whole board.
     """
     gray = cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE)
-    corners = None if gray is None else chessboard.find_corners(gray.astype(np.uint8))
+    corners = None if gray is None else find_corners(gray.astype(np.uint8))
     if gray is None or corners is None:
         raise DataError(f"{photo}: {'not a readable image' if gray is None else 'no chessboard found'}")
     height, width = gray.shape
-    box = chessboard.plate_box(corners, width, height)
-    points = chessboard.keypoints(corners, category.schema.names)
+    box = plate_box(corners, width, height)
+    points = keypoints(corners, category.schema.names)
     annotation = Annotation(
         category_id=category.id,
         box_xyxy=box,

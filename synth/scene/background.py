@@ -13,11 +13,7 @@ from synth.scene.streams import log_uniform
 from synth.scene.surfaces import SURFACE_SEEDS, SURFACES
 from synth.system.pictures import SUFFIXES, header_size, load_rgb
 from synth.system.pool import Pool, open_pool
-from synth.types import (
-    Background,
-    Rgb,
-    Rng,
-)
+from synth.types import Background, Rgb, Rng
 
 MAX_PHOTO_PX = 1280
 

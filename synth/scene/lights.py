@@ -9,14 +9,7 @@ from numpy.typing import NDArray
 from synth.config import SynthConfig
 from synth.objects.library import Library
 from synth.scene.environment import photo_key
-from synth.types import (
-    Array,
-    Background,
-    Camera,
-    Environment,
-    Light,
-    Rng,
-)
+from synth.types import Array, Background, Camera, Environment, Light, Rng
 
 PHOTO_PULL = 4.0
 """How far a photo's bright side pulls the key light towards it: the place of photo_key, from -1 to 1 across

@@ -18,9 +18,7 @@ from synth.scene.placement import sample_count, sample_objects
 from synth.scene.sensors import sample_optics, sample_sensor
 from synth.scene.streams import log_uniform, stream
 from synth.scene.surfaces import sample_tint
-from synth.types import (
-    SceneSpec,
-)
+from synth.types import SceneSpec
 
 STEPS = 1.25, 0.8, 1.6, 0.6, 2.0
 """Where no object finds a place, the camera goes so many times as far away, one after another."""

@@ -4,10 +4,7 @@ import math
 from dataclasses import replace
 
 from synth.config import SynthConfig
-from synth.types import (
-    Rng,
-    Sensor,
-)
+from synth.types import Rng, Sensor
 
 
 def sample_sensor(config: SynthConfig, rng: Rng) -> Sensor:

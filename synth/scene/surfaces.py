@@ -7,11 +7,7 @@ import cv2
 import numpy as np
 from scipy.fft import irfft2, rfft2
 
-from synth.types import (
-    Array,
-    Rgb,
-    Rng,
-)
+from synth.types import Array, Rgb, Rng
 
 SURFACES = ("wood", "stone", "fabric", "metal", "plain", "speckle", "print")
 SURFACE_PX = 512

@@ -17,7 +17,7 @@ from train.config import TrainConfig
 from train.model.build import build_model
 from train.model.snapshot import Meta, make_meta, write_snapshot
 from train.run import engine
-from train.run import sources as setup
+from train.run import sources as run_sources
 from train.run.batches import TrainData
 
 Maker = Callable[..., Path]
@@ -29,7 +29,7 @@ def invoke(*arguments: object) -> Result:
 
 @pytest.fixture
 def _bug_asset(monkeypatch: pytest.MonkeyPatch, category: Category) -> None:
-    monkeypatch.setattr(setup, "object_category", lambda _: (category, None))
+    monkeypatch.setattr(run_sources, "object_category", lambda _: (category, None))
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_eval_of_weights_for_another_object_is_refused(
 ) -> None:
     schema = replace(category.schema, names=("tl", "tr", "br"), oks_sigmas=(0.1,) * 3)
     board = replace(category, name="board", schema=schema)
-    monkeypatch.setattr(setup, "object_category", lambda _: (board, None))
+    monkeypatch.setattr(run_sources, "object_category", lambda _: (board, None))
     result = invoke("eval", snapshot, "--real", photo_folder(), "--object", "board", "--out", tmp_path / "e")
     assert result.exit_code == 2
     assert "K = 2 [nose, tail], board has K = 3 [tl, tr, br]" in result.stderr
@@ -201,7 +201,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(setup, "object_category", stop)
+    monkeypatch.setattr(run_sources, "object_category", stop)
     result = invoke("train", "--object", "x", "--synth", "y", "--preset", "cpu", "--out", tmp_path / "run")
     assert result.exit_code == 130
     assert "--resume" in result.stderr

@@ -15,7 +15,7 @@ from synth.errors import DataError, EnvironmentProblem
 from synth.types import Array, KeypointSchema
 from train.config import TrainConfig
 from train.detect.predict import Detector, InferenceSettings
-from train.model import snapshot as checkpoint
+from train.model import snapshot as snapshot_file
 from train.model.build import build_model
 from train.model.snapshot import (
     load_model,
@@ -27,7 +27,7 @@ from train.model.snapshot import (
     write_snapshot,
 )
 
-TRAIN = Path(checkpoint.__file__).parents[1]
+TRAIN = Path(snapshot_file.__file__).parents[1]
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_weights_of_another_k_list_every_tensor_that_does_not_fit(
     tiny_config: TrainConfig, snapshot: Path
 ) -> None:
     other = build_model(tiny_config.model, 2, 5, vendor=False)
-    tensors = checkpoint.read_tensors(snapshot / "model.safetensors")
+    tensors = snapshot_file.read_tensors(snapshot / "model.safetensors")
     with pytest.raises(DataError, match=r"kps_score_lowres\.bias \(2,\) instead of \(5,\)") as error:
         load_weights(other, tensors, "w")
     assert "2 tensors do not fit" in str(error.value)
@@ -118,7 +118,7 @@ def test_start_from_another_object_takes_what_fits_and_lists_the_rest(
     fresh = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with caplog.at_level(logging.INFO, logger="train"):
         warm_start(other, snapshot)
-    trained = checkpoint.read_tensors(snapshot / "model.safetensors")
+    trained = snapshot_file.read_tensors(snapshot / "model.safetensors")
     kept = sorted(name for name, t in other.state_dict().items() if t.shape != trained[name].shape)
     assert kept == [
         "roi_heads.box_predictor.bbox_pred.bias",
@@ -161,7 +161,7 @@ def test_calibration_is_part_of_the_snapshot_and_of_what_it_detects(
 
     plain = scores_of_the_leftmost()
     meta = replace(read_meta(snapshot), calibration=((0.5, 2.0),))
-    write_snapshot(snapshot, meta, checkpoint.read_tensors(snapshot / "model.safetensors"))
+    write_snapshot(snapshot, meta, snapshot_file.read_tensors(snapshot / "model.safetensors"))
     assert read_meta(snapshot).calibration == ((0.5, 2.0),)
     np.testing.assert_allclose(scores_of_the_leftmost(), expit(0.5 * logit(plain) + 2.0), rtol=1e-4)
 
@@ -169,7 +169,7 @@ def test_calibration_is_part_of_the_snapshot_and_of_what_it_detects(
 def test_object_with_other_keypoints_is_refused_with_both_lists(category: Category) -> None:
     board = Category(2, "board", KeypointSchema(("tl", "tr", "br"), (), None, (0.1,) * 3))
     with pytest.raises(DataError, match=r"bug with K = 2 \[nose, tail\], board has K = 3 \[tl, tr, br\]"):
-        checkpoint.check_object(category, board, "w")
+        snapshot_file.check_object(category, board, "w")
 
 
 def test_failed_write_leaves_the_old_snapshot(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_failed_write_leaves_the_old_snapshot(snapshot: Path, monkeypatch: pytes
     def full_disk(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    monkeypatch.setattr(snapshot_file, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_snapshot(snapshot, before, {"a": torch.zeros(1)})
     assert read_meta(snapshot) == before
@@ -190,7 +190,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(snapshot: Path, monkeypatch: pyt
     def full_disk(*_: object) -> None:
         raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full_disk)
+    monkeypatch.setattr(snapshot_file, "save_file", full_disk)
     with pytest.raises(EnvironmentProblem, match=r"best: cannot be written: .*No space"):
         write_snapshot(snapshot, before, {"a": torch.zeros(1)})
     assert read_meta(snapshot) == before

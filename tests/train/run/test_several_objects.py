@@ -25,7 +25,7 @@ from train.data.transforms import Augmenter, Objects
 from train.detect.export import export
 from train.detect.predict import Detector, InferenceSettings
 from train.model.snapshot import check_objects, make_meta, network_for, write_snapshot
-from train.run import sources as setup
+from train.run import sources as run_sources
 from train.run.batches import TrainData
 from train.run.engine import train
 from train.runtime import OnnxDetector
@@ -273,11 +273,11 @@ def test_commands_write_both_objects(untrained: Path, photo_of_both: Path, tmp_p
 
 
 def test_objects_of_a_run_get_ids_of_their_own_and_names_must_differ() -> None:
-    categories, points = setup.object_categories(["glue_tube", "chessboard"])
+    categories, points = run_sources.object_categories(["glue_tube", "chessboard"])
     assert [(c.id, c.name) for c in categories] == [(1, "glue_tube"), (2, "chessboard")]
     assert [len(p) for p in points] == [2, 6]
     with pytest.raises(ConfigError, match="chessboard, chessboard, expected objects of different names"):
-        setup.object_categories(["chessboard", "chessboard"])
+        run_sources.object_categories(["chessboard", "chessboard"])
 
 
 def test_run_of_other_objects_cannot_go_on() -> None:
@@ -294,11 +294,11 @@ def test_validation_images_come_from_every_set_and_every_object_must_be_shown(
     config = with_changes(tiny_config, {"data": {"holdout": 0.5, "max_validation_images": 4}}, "x")
     bugs, kites = coco_folder("bugs", n=20, seed=1), kite_folder("kites", 20, 1)
     points = (None, None)
-    data = setup.load_run(config, BOTH, points, setup.TrainSources((bugs, kites)), False)[1]
+    data = run_sources.load_run(config, BOTH, points, run_sources.TrainSources((bugs, kites)), False)[1]
     assert {sample.image_path.parents[1].name for sample in data.validation} == {"bugs", "kites"}
     assert len(data.validation) == 4
     with pytest.raises(ConfigError, match="--object kite: no training image shows one"):
-        setup.load_run(config, BOTH, points, setup.TrainSources((bugs,)), False)
+        run_sources.load_run(config, BOTH, points, run_sources.TrainSources((bugs,)), False)
 
 
 def test_several_objects_are_not_rendered_online(tmp_path: Path) -> None:
