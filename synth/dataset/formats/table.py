@@ -15,11 +15,12 @@ from synth.errors import DataError
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """finds: whether the labels at a path are of this format. files: those the labels there come from.
+    """finds: whether the labels at a path, which may be absent, are of this format. files: those the labels
+    there come from.
 
-    read(path, asked, object_): asked are the categories wanted, for labels that do not name theirs; object_
-    is the name or folder of the object, for labels that need its mesh. Raises DataError naming file and
-    place.
+    read(path, asked, object_): asked are the categories wanted, any number of them or none, for labels that
+    do not name theirs; object_ is the name or folder of the object, None = not said, for labels that need its
+    mesh. Raises DataError naming file and place.
     write(labelled, object_, target): into the folder `target`, which is there.
     """
 
@@ -36,7 +37,8 @@ FORMATS = (
     LabelFormat("bop", bop.finds, bop.files, bop.read, bop.write),
     LabelFormat("shapes", shapes.finds, shapes.files, shapes.read, shapes.write),
 )
-"""In the order in which they are looked for: one JSON a photo is what every other folder may hold."""
+"""In the order in which they are looked for: COCO's is every single file that no format before it takes, one
+JSON a photo is what every other folder may hold."""
 
 
 def find_format(path: Path) -> LabelFormat:
