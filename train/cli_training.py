@@ -110,6 +110,7 @@ def train_command(
         online,
         out / "validation",
         init and snapshot_folder(init),
+        objects[0] if len(objects) == 1 else None,
     )
     meta, data = load_run(recipe, *object_categories(objects), sources, real_fraction is not None)
     from train.run.engine import train
@@ -161,7 +162,8 @@ def eval_command(weights: Path, real: Path, objects: tuple[str, ...], out: Path,
     from train.score.evaluate import evaluate_photos, print_table
 
     categories, _ = object_categories(objects)
-    result = evaluate_photos(weights, real, out, categories, chosen_device(device))
+    object_ = objects[0] if len(objects) == 1 else None
+    result = evaluate_photos(weights, real, out, categories, chosen_device(device), object_)
     print_table(result, Console())
     click.echo(f"results: {out / 'report.html'}, {out / 'eval.json'}, {out / 'predictions.jpg'}")
 

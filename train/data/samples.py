@@ -19,14 +19,15 @@ from synth.types import Array
 from train.types import Sample
 
 
-def read_samples(path: Path, *categories: Category) -> tuple[Sample, ...]:
+def read_samples(path: Path, *categories: Category, object_: str | None = None) -> tuple[Sample, ...]:
     """All labelled images at `path`, in any label format (see synth.dataset.formats.table).
 
     Categories are found by name; where one is asked for, the labels' only one is taken whatever its name.
     Their keypoints are put in the schema's order by name.
-    Raises DataError for whatever is wrong, naming file and entry.
+    object_: name or folder of the object, for labels that need its mesh (BOP's poses). Raises DataError for
+    whatever is wrong, naming file and entry.
     """
-    labelled = read_labels(path, categories)
+    labelled = read_labels(path, categories, object_)
     if not labelled.data.images:
         raise DataError(f"{path}: holds no labelled image")
     matched = _matching(labelled.data, categories, labelled.source)

@@ -24,6 +24,8 @@ from train.run.curves import write_curves
 from train.run.state import Run, RunState
 
 log = logging.getLogger(__name__)
+AVERAGED = "trained/"
+"""What the names of tensors begin with that runs with averaged weights wrote."""
 MAY_CHANGE = (("model", "weights_file"), ("data", "workers"), ("data", "max_validation_images"))
 """Settings that may be others when a run goes on; so may the whole schedule."""
 
@@ -54,7 +56,13 @@ def restore(run: Run, folder: Path) -> None:
     if saved.data != run.meta.data:
         log.warning("%s: the training labels changed since this snapshot", folder)
     load_weights(run.model, read_tensors(folder / MODEL), str(folder / MODEL))
-    restore_optimizer(run.optimizer, read_tensors(folder / OPTIM), str(folder / OPTIM))
+    tensors = read_tensors(folder / OPTIM)
+    if any(name.startswith(AVERAGED) for name in tensors):
+        raise DataError(
+            f"{folder}: the run averaged its weights, which is no longer done; start another one from it "
+            "with --init"
+        )
+    restore_optimizer(run.optimizer, tensors, str(folder / OPTIM))
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         run.scaler.load_state_dict(state.pop("scaler"))

@@ -25,7 +25,8 @@ class TrainSources:
 
     synthetic, real, validation: folders or COCO files. weights: how often to draw from each rendered set, ()
     to draw all images alike. online: images to render while training, instead of `synthetic`; those to
-    validate on go into the folder `online_validation`. init: a snapshot whose weights to start from.
+    validate on go into the folder `online_validation`. init: a snapshot whose weights to start from. object_:
+    name or folder of the object where there is one, for labels that need its mesh.
     """
 
     synthetic: tuple[Path, ...] = ()
@@ -35,6 +36,7 @@ class TrainSources:
     online: RenderJob | None = None
     online_validation: Path = Path()
     init: Path | None = None
+    object_: str | None = None
 
 
 def object_categories(names_or_paths: Sequence[str]) -> tuple[list[Category], list[Array]]:
@@ -71,10 +73,10 @@ def load_run(
     if not fraction_given:
         only = 0.0 if real is None else 1.0 if not folders and online is None else None
         config = with_changes(config, {"data": {"real_fraction": only}}, "real fraction")
-    rendered = [read_samples(path, *categories) for path in folders]
-    photos = read_samples(real, *categories) if real is not None else ()
+    rendered = [read_samples(path, *categories, object_=sources.object_) for path in folders]
+    photos = read_samples(real, *categories, object_=sources.object_) if real is not None else ()
     if validation is not None:
-        chosen = read_samples(validation, *categories)
+        chosen = read_samples(validation, *categories, object_=sources.object_)
     elif photos and config.data.real_fraction != 0:
         photos, chosen = hold_out(photos, config.data.holdout, config.seed)
     elif online is not None:

@@ -41,18 +41,24 @@ def detect_all(detector: Detector, samples: Sequence[Sample], label: str = "") -
 
 
 def evaluate_photos(
-    weights: Path, real: Path, out: Path, categories: Sequence[Category], device: str
+    weights: Path,
+    real: Path,
+    out: Path,
+    categories: Sequence[Category],
+    device: str,
+    object_: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates a snapshot on the photos at `real`; writes eval.json, report.html and two sheets to `out`.
 
-    categories: the objects to find and to check the weights against, none for all of their own. Returns what
-    eval.json holds. Raises DataError for unreadable weights or photos, and for weights of other keypoints.
+    categories: the objects to find and to check the weights against, none for all of their own. object_: see
+    read_samples. Returns what eval.json holds. Raises DataError for unreadable weights or photos, and for
+    weights of other keypoints.
     """
     detector = Detector.load(weights, device)
     if categories:
         detector.narrow(categories, str(weights))
     categories = detector.categories
-    samples = read_samples(real, *categories)
+    samples = read_samples(real, *categories, object_=object_)
     founds = detect_all(detector, samples, "evaluating")
     truths = [truth_of(sample) for sample in samples]
     result: dict[str, Any] = {

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from synth.dataset.log import read_log
 from synth.errors import DataError
 from synth.generate.job import RenderJob
 from synth.generate.run import generate
-from synth.objects.load import load_object
+from synth.objects.load import ASSETS, load_object
 from train.cli import main
 from train.data.samples import read_samples
 
@@ -79,6 +80,14 @@ def test_every_command_reads_a_bop_scene(boards: Path, tmp_path: Path) -> None:
         done = CliRunner().invoke(main, [command, str(tmp_path / "bop"), "--object", "chessboard"])
         assert done.exit_code == 0, done.output
     assert (tmp_path / "bop" / "preview.jpg").is_file()
+    elsewhere = shutil.copytree(ASSETS / "chessboard", tmp_path / "elsewhere")
+    (elsewhere / "object.yaml").write_text(
+        (elsewhere / "object.yaml").read_text().replace("name: chessboard", "name: plate")
+    )
+    models = tmp_path / "bop" / "models_info.json"
+    models.write_text(models.read_text().replace('"chessboard"', '"plate"'))
+    plate = object_category(str(elsewhere))[0]
+    assert len(read_samples(tmp_path / "bop", plate, object_=str(elsewhere))) == 3
 
 
 def test_rendered_sets_load_unmodified_in_supervision(boards: Path, tmp_path: Path) -> None:
