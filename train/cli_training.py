@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -90,7 +91,7 @@ def train_command(
         recipe,
         {
             "data": {"real_fraction": shares(real_fraction), "workers": workers},
-            "schedule": {"max_steps": steps, "max_minutes": minutes},
+            "schedule": fixed_schedule(steps, minutes),
             "seed": seed,
         },
         "command line",
@@ -117,8 +118,14 @@ def train_command(
 
     result = train(meta, data, out, device, resume, sources.init)
     if os.environ.get("RANK", "0") == "0":
-        click.echo(f"best snapshot: {result.best}, validation keypoint AP {result.score:.3f}")
-        click.echo(f"curves: {out / 'curves.png'}")
+        click.echo(f"best snapshot: {result.best}, merit {result.score:.3f} on validation images")
+        click.echo(f"curves: {out / 'curves.png'}, pictures: {out / 'progress.jpg'}")
+
+
+def fixed_schedule(steps: int | None, minutes: float | None) -> dict[str, Any]:
+    """What --steps and --minutes change: a run of a given length does not go on until it has learned."""
+    given = steps is not None or minutes is not None
+    return {"max_steps": steps, "max_minutes": minutes, "until_learned": False if given else None}
 
 
 def shares(text: str | None) -> float | tuple[float, ...] | None:
@@ -229,7 +236,10 @@ def sweep_command(
     device = chosen_device(device)
     config = with_changes(
         load_train_config(preset_path(preset, device == "cuda")),
-        {"data": {"real_fraction": real_fraction}, "schedule": {"max_steps": steps}},
+        {
+            "data": {"real_fraction": real_fraction},
+            "schedule": {"max_steps": steps, "until_learned": False},
+        },
         "command line",
     )
     category = object_category(object_)[0]

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +70,8 @@ def predict_command(
     detector = Detector.load(weights, chosen_device(device), settings)
     summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
     click.echo(f"{summary.objects} objects in {summary.pictures} pictures: {out}")
+    if not summary.objects:
+        say_how_near(weights, chosen_device(device), photos, score)
     exit_if_failed(summary.failed)
 
 
@@ -172,6 +174,8 @@ def pose_command(
     detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=score))
     count, failed = pose_files(detector, object_, photos, out, camera, fov_deg)
     click.echo(f"{count} poses in {len(photos) - len(failed)} pictures: {out / POSES}")
+    if not count:
+        say_how_near(weights, chosen_device(device), photos, score)
     exit_if_failed(failed)
 
 
@@ -200,6 +204,15 @@ def eval_pose_command(
     result = evaluate_poses(weights, synth, object_, out, count, chosen_device(device))
     print_poses(result, Console(soft_wrap=True, highlight=False))
     click.echo(f"results: {out / 'poses.json'}")
+
+
+def say_how_near(weights: Path, device: str, photos: Sequence[Path], score: float) -> None:
+    """Where nothing was found: whether something almost was."""
+    from train.detect.predict import highest_score
+
+    best = highest_score(weights, device, photos)
+    if best is not None and best < score:
+        click.echo(f"the highest score in the first pictures is {best:.2f}, below --score {score:g}")
 
 
 def exit_if_failed(failed: Mapping[str, str]) -> None:

@@ -36,12 +36,20 @@ class ModelConfig(Section):
     weights: what the backbone (imagenet) or the whole network (coco, where there is such a file) starts from.
     weights_file: a local copy of those weights, used instead of the installed package or the download.
     trainable_stages: how many of the backbone's stages train, counted from the output; 0 trains none.
+    long_side_px: to which a whole picture is scaled, or more where smallest_px asks for it.
+    smallest_px: the longer side that small objects of the training images have at least in the network's
+        input; 0: long_side_px stays as it is.
+    crop_px: side of the square crops that the network sees besides: in training as data.crops says; at
+        inference for a second look at each object found, at crop_reach times the longer side of its box, cut
+        from the photo. 0: no crops, no second look.
     strides: of the pyramid's levels that regions are cut from; proposal_strides: of those that propose
         (the pooled level of twice the last stride proposes too).
     keypoint_canonical_px: side of a box whose keypoints are read from the level of stride 16; twice the
         value reads every box one level finer.
     keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's; keypoint_cells:
         cells a side of what the keypoint head sees of it; heatmaps have four times as many.
+    keypoint_head_dilations: of the keypoint head's layers, in turn and over again where there are more: with
+        (1, 2, 4, 1), a heatmap's cell sees 8 cells far.
     anchor_sizes: one tuple of box sides, in px of the network's input, for each proposing level.
     """
 
@@ -51,6 +59,9 @@ class ModelConfig(Section):
     trainable_stages: Annotated[int, Field(ge=0, le=8)] = 4
     frozen_norm: bool = True
     long_side_px: Annotated[int, Field(ge=64, le=4096)] = 640
+    smallest_px: Annotated[int, Field(ge=0, le=512)] = 0
+    crop_px: Annotated[int, Field(ge=0, le=2048)] = 0
+    crop_reach: Annotated[float, Field(ge=1, le=4)] = 1.3
     strides: tuple[int, ...] = STRIDES
     proposal_strides: tuple[int, ...] = (8, 16, 32)
     fpn_channels: Annotated[int, Field(ge=8)] = 64
@@ -66,6 +77,7 @@ class ModelConfig(Section):
     keypoint_cells: Annotated[int, Field(ge=4)] = 14
     keypoint_head_layers: Annotated[int, Field(ge=1)] = 4
     keypoint_head_channels: Annotated[int, Field(ge=8)] = 128
+    keypoint_head_dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
     regions: Annotated[int, Field(ge=2)] = 48
     positive_share: Share = 0.25
     detections: Annotated[int, Field(ge=1)] = 20
@@ -136,6 +148,25 @@ class AugmentConfig(Section):
     jpeg: Share = 0.2
 
 
+class CropConfig(Section):
+    """Crops about objects, which show an object in a fraction of a whole picture's time.
+
+    share: of the images drawn that are shown as a crop, where model.crop_px is set; the others are whole.
+    reach: side of a crop as a multiple of its object's longer side, from and to.
+    rotate_degrees: largest turn.
+    """
+
+    share: Share = 0.92
+    reach: tuple[Annotated[float, Field(ge=1, le=10)], Annotated[float, Field(ge=1, le=10)]] = (1.15, 2.0)
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.reach[0] > self.reach[1]:
+            raise ValueError(f"reach is {list(self.reach)}, expected the smaller number first")
+        return self
+
+
 class DataConfig(Section):
     """batch_size: images a step, all processes together. real_fraction: share of real images in every batch,
         or a list of shares, one for each of so many equal stretches of the run ([0, 0.2, 0.5]: real late);
@@ -154,17 +185,21 @@ class DataConfig(Section):
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.05
     max_validation_images: Annotated[int, Field(ge=1)] = 60
     augment: AugmentConfig = AugmentConfig()
+    crops: CropConfig = CropConfig()
 
 
 class ScheduleConfig(Section):
     """A run ends at max_steps or max_minutes, whichever comes first; an epoch is one snapshot.
 
     With max_minutes the learning rate follows the clock: such a run cannot be repeated exactly.
+    until_learned: the learning rate stays at its peak until the validation images are learned or get no
+        better, or until the rest of max_steps is needed for its fall; then it falls to 0, and the run ends.
     """
 
     max_steps: Annotated[int, Field(ge=1)] = 1000
     max_minutes: Positive | None = None
     steps_per_epoch: Annotated[int, Field(ge=1)] = 250
+    until_learned: bool = False
 
 
 class TrainConfig(Section):

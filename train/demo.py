@@ -14,8 +14,8 @@ from synth.generate.job import RenderJob
 from synth.generate.run import generate
 from synth.inspect.preview import preview_sheet
 from train.config import load_train_config, preset_path
-from train.model.snapshot import STATE
 from train.run.engine import train
+from train.run.resume import is_finished
 from train.run.sources import TrainSources, load_run, object_categories
 from train.score.evaluate import evaluate_photos, print_table
 
@@ -41,9 +41,9 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
 
     weights = out / "train"
     config = load_train_config(preset_path("cpu", cuda=False))
-    if _steps_done(weights) < config.schedule.max_steps:
+    if not is_finished(weights, config.schedule):
         meta, data = load_run(config, *object_categories([OBJECT]), TrainSources((synth,)), False)
-        train(meta, data, weights, device, resume=_steps_done(weights) > 0)
+        train(meta, data, weights, device, resume=(weights / "last").exists())
 
     scores = out / "eval" / "eval.json"
     if scores.exists() and scores.stat().st_mtime > (weights / "best" / "model.safetensors").stat().st_mtime:
@@ -57,8 +57,3 @@ def run_demo(out: Path, workers: int, device: str, console: Console) -> dict[str
         soft_wrap=True,
     )
     return result
-
-
-def _steps_done(weights: Path) -> int:
-    state = weights / "last" / STATE
-    return int(json.loads(state.read_text(encoding="utf-8"))["step"]) if state.exists() else 0

@@ -8,7 +8,7 @@ for found in detector(rgb):  # (H, W, 3) uint8, RGB
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Rgb = NDArray[np.uint8]
-FORMAT = 2
+FORMAT_WITHOUT_CROPS, FORMAT = 2, 3
 METADATA = "meshmark"
 MAX_FILE_BYTES = 2_000_000_000
 SAME_SHARE = 0.05
+SAME_IOU = 0.3
+"""Least overlap of what a second look finds with what it looks at."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,16 @@ class Exported:
 
     long_side_px: of the network's input. score: the least score of a box, before its keypoints are known.
     nms: IoU above which the weaker of two boxes was suppressed. Score and nms are part of the network.
+    crop_px: side of the network's input for a second look at each object, 0 for none; crop_reach: side of
+    what it shows, as a multiple of the box's longer side.
     """
 
     objects: tuple[ExportedObject, ...]
     long_side_px: int
     score: float
     nms: float
+    crop_px: int
+    crop_reach: float
 
 
 def detection_score(box_score: float, keypoint_scores: NDArray[Any]) -> float:
@@ -96,6 +102,32 @@ def fit_size(width: int, height: int, long_side_px: int) -> tuple[int, int]:
     """Width and height of the network's input for a picture of that size."""
     scale = long_side_px / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def square_about(box: Array, reach: float) -> tuple[int, int, int]:
+    """Left, top and side, in whole px, of a square that has `reach` times the longer side of a box (4,)."""
+    side = max(1, round(reach * float((box[2:] - box[:2]).max())))
+    left, top = np.round((box[:2] + box[2:] - side) / 2).astype(int)
+    return int(left), int(top), side
+
+
+def cut(rgb: Rgb, left: int, top: int, side: int) -> Rgb:
+    """(side, side, 3) of a picture (H, W, 3), whose edge goes on beyond it."""
+    columns = np.arange(left, left + side).clip(0, rgb.shape[1] - 1)
+    rows = np.arange(top, top + side).clip(0, rgb.shape[0] - 1)
+    shown: Rgb = rgb[rows[:, None], columns]
+    return shown
+
+
+def in_its_place(box: Array, boxes: Array, scores: Array) -> int | None:
+    """Which of boxes (N, 4) is best and overlaps `box` as one of the same object does; None if none does."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    both = np.prod((high - low).clip(0), axis=1)
+    each = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    overlap = both / np.maximum(each - both, 1e-9)
+    if not (overlap >= SAME_IOU).any():
+        return None
+    return int(np.argmax(np.where(overlap >= SAME_IOU, overlap * scores, -1)))
 
 
 class OnnxDetector:
@@ -136,29 +168,50 @@ class OnnxDetector:
     def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
         height, width = rgb.shape[:2]
-        fitted = fit_size(width, height, self.exported.long_side_px)
+        found = self._chosen(self._look(rgb, fit_size(width, height, self.exported.long_side_px)))
+        if self.exported.crop_px:
+            found = self._chosen([self._second_look(rgb, first) for first in found])
+        return found
+
+    def _second_look(self, rgb: Rgb, first: Detection) -> Detection:
+        """The detection, or the best that a crop about it shows in its place if that is surer."""
+        left, top, side = square_about(first.box_xyxy, self.exported.crop_reach)
+        crop_px = self.exported.crop_px
+        seconds = self._look(cut(rgb, left, top, side), (crop_px, crop_px))
+        seconds = [second for second in seconds if second.name == first.name]
+        corner = np.array([left, top], dtype=np.float64)
+        boxes = np.array([second.box_xyxy for second in seconds]).reshape(-1, 4) + np.tile(corner, 2)
+        at = in_its_place(first.box_xyxy, boxes, np.array([second.score for second in seconds]))
+        if at is None or seconds[at].score < first.score:
+            return first
+        return replace(seconds[at], box_xyxy=boxes[at], keypoints=seconds[at].keypoints + corner)
+
+    def _look(self, rgb: Rgb, fitted: tuple[int, int]) -> list[Detection]:
+        """All that the network finds in a picture scaled to that width and height, in px of the picture."""
         boxes, scores, labels, keypoints, keypoint_scores = self._session.run(
             None, {"image": resize(rgb, *fitted)}
         )
-        scale = np.array([width / fitted[0], height / fitted[1]])
+        scale = np.array([rgb.shape[1] / fitted[0], rgb.shape[0] / fitted[1]])
         found = []
         for i, label in enumerate(labels):
             kind = self.exported.objects[label - 1]
             own = slice(len(kind.keypoint_names))
-            score = detection_score(scores[i], keypoint_scores[i, own])
-            if score >= self._score:
-                found.append(
-                    Detection(
-                        boxes[i].astype(np.float64) * np.tile(scale, 2),
-                        score,
-                        kind.name,
-                        keypoints[i, own].astype(np.float64) * scale,
-                        keypoint_scores[i, own].astype(np.float64),
-                    )
+            found.append(
+                Detection(
+                    boxes[i].astype(np.float64) * np.tile(scale, 2),
+                    detection_score(scores[i], keypoint_scores[i, own]),
+                    kind.name,
+                    keypoints[i, own].astype(np.float64) * scale,
+                    keypoint_scores[i, own].astype(np.float64),
                 )
-        found.sort(key=lambda detection: -detection.score)
-        boxes, names = [d.box_xyxy for d in found], [d.name for d in found]
-        return [found[i] for i in drop_duplicates(boxes, names, [d.keypoints for d in found])]
+            )
+        return found
+
+    def _chosen(self, found: Sequence[Detection]) -> list[Detection]:
+        """The detections that count, best first."""
+        best = sorted((d for d in found if d.score >= self._score), key=lambda detection: -detection.score)
+        boxes, names = [d.box_xyxy for d in best], [d.name for d in best]
+        return [best[i] for i in drop_duplicates(boxes, names, [d.keypoints for d in best])]
 
 
 def read_metadata(entries: dict[str, str], where: str) -> Exported:
@@ -167,7 +220,7 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
         raise ValueError(f"{where}: no {METADATA!r} in its metadata, expected a file of `meshmark export`")
     try:
         raw = json.loads(entries[METADATA])
-        if raw["format"] != FORMAT:
+        if raw["format"] not in (FORMAT_WITHOUT_CROPS, FORMAT):
             raise ValueError(
                 f"format {raw['format']}, expected {FORMAT}: export it again, with this file's own version"
             )
@@ -176,6 +229,8 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
             long_side_px=int(raw["long_side_px"]),
             score=float(raw["score"]),
             nms=float(raw["nms"]),
+            crop_px=int(raw.get("crop_px", 0)),
+            crop_reach=float(raw.get("crop_reach", 1.0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: damaged {METADATA!r} metadata: {error!r}") from error

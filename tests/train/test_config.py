@@ -17,7 +17,7 @@ def test_auto_chooses_by_the_machine(cuda: bool, chosen: str) -> None:
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"preset 'tpu'.*auto, cpu, gpu"):
+    with pytest.raises(ConfigError, match=r"preset 'tpu'.*auto, cpu, crops, gpu"):
         preset_path("tpu", cuda=False)
 
 

@@ -7,8 +7,7 @@ albumentations' Resize. Its HorizontalFlip and Affine take indices (a pixel's ce
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,9 +17,11 @@ from torch.utils.data import Dataset
 
 from synth.dataset.coco import Category
 from synth.system.pictures import read_image
-from synth.types import NOT_LABELLED, Array, KeypointSchema, Rgb
-from train.config import AugmentConfig, DataConfig
+from synth.types import NOT_LABELLED, KeypointSchema, Rgb
+from train.config import AugmentConfig, CropConfig, DataConfig
+from train.data.crops import cut_window, drawn_window
 from train.data.mix import Draw
+from train.data.objects import Objects, affine, objects_of, resize, scaled
 from train.data.online import OnlineImages
 from train.runtime import fit_size
 from train.types import Sample
@@ -29,72 +30,9 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A  # noqa: N812
 import cv2
 
-ELLIPSE_POINTS = 32
 MIN_BOX_PX = 2.0
-
-
-@dataclass(frozen=True)
-class Objects:
-    """N objects in a picture while it is transformed.
-
-    keypoints: (N, K, 3) x, y px, v. extents: N arrays (P, 2) px, see extent_points.
-    visible_fraction: (N,) of the object, before the picture's edge cuts it. labels: (N,) as in Sample.
-    """
-
-    keypoints: Array
-    extents: tuple[Array, ...]
-    visible_fraction: Array
-    labels: NDArray[np.int64]
-
-
-def resize(rgb: Rgb, width: int, height: int) -> Rgb:
-    """rgb: (H, W, 3). Shrinking takes means over areas, so that fine print does not alias; enlarging is
-    bilinear."""
-    if rgb.shape[:2] == (height, width):
-        return rgb
-    shrinks = width < rgb.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized: Rgb = A.Resize(height, width, interpolation=interpolation, p=1)(image=rgb)["image"]
-    return resized
-
-
-def objects_of(sample: Sample) -> Objects:
-    """The sample's objects; crowds are left out."""
-    keep = [i for i in range(len(sample.boxes)) if not sample.iscrowd[i]]
-    extents = tuple(
-        extent_points(sample.boxes[i], sample.segmentations[i], sample.width, sample.height) for i in keep
-    )
-    return Objects(sample.keypoints[keep], extents, sample.visible_fraction[keep], sample.labels[keep])
-
-
-def extent_points(box: Array, segmentation: Any, width: int, height: int) -> Array:
-    """(P, 2) px: points that tell how far an object reaches, whose bounds are its box also after a turn.
-
-    Those of the mask's rim where there is a mask (run lengths or polygons), else of the ellipse inscribed in
-    the box (4,) xyxy. width, height: of the picture in px.
-    """
-    if isinstance(segmentation, dict):
-        points = _mask_extent(segmentation, width, height)
-        if len(points):
-            return points
-    elif isinstance(segmentation, list) and any(segmentation):
-        return np.concatenate([np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in segmentation])
-    angle = np.linspace(0, 2 * np.pi, ELLIPSE_POINTS, endpoint=False)
-    unit = np.stack((np.cos(angle), np.sin(angle)), axis=1)
-    return (box[:2] + box[2:]) / 2 + unit * (box[2:] - box[:2]) / 2
-
-
-def _mask_extent(rle: dict[str, Any], width: int, height: int) -> Array:
-    from pycocotools import mask as coco_mask
-
-    if isinstance(rle["counts"], list):
-        rle = coco_mask.frPyObjects(rle, height, width)
-    rows = np.asarray(coco_mask.decode(rle), dtype=bool)
-    ys = np.flatnonzero(rows.any(axis=1))
-    first = rows[ys].argmax(axis=1)
-    last = rows.shape[1] - rows[ys][:, ::-1].argmax(axis=1)
-    corners = [(x, y + dy) for x, dy in ((first, 0), (first, 1), (last, 0), (last, 1)) for y in (ys,)]
-    return np.concatenate([np.stack(c, axis=1) for c in corners]).astype(np.float64)
+CHOICE = 1
+"""Stream of the choice between a crop and the whole picture."""
 
 
 class Augmenter:
@@ -112,14 +50,21 @@ class Augmenter:
         self._geometry = _geometry(config)
         self._appearance = _appearance(config)
 
-    def __call__(self, rgb: Rgb, objects: Objects, seed: int) -> tuple[Rgb, Objects]:
+    def __call__(
+        self, rgb: Rgb, objects: Objects, seed: int, crops: CropConfig | None = None, crop_px: int = 0
+    ) -> tuple[Rgb, Objects]:
+        """crops: to show a crop of side crop_px instead of the whole picture."""
         flip_seed, geometry_seed, appearance_seed = (
             int(s) for s in np.random.SeedSequence(seed).generate_state(3)
         )
         wanted = np.random.default_rng(flip_seed).random() < self._flip
         if wanted and self._may_flip[objects.labels - 1].all():
             rgb, objects = mirrored(rgb, objects, self._orders)
-        rgb, objects = _move(_seeded(self._geometry, geometry_seed), rgb, objects)
+        if crops is None:
+            rgb, objects = _move(_seeded(self._geometry, geometry_seed), rgb, objects)
+        else:
+            window = drawn_window(objects, rgb.shape[1], rgb.shape[0], crops, geometry_seed)
+            rgb, objects = cut_window(rgb, window, crop_px), affine(objects, window.matrix(crop_px))
         view: Rgb = _seeded(self._appearance, appearance_seed)(image=rgb)["image"]
         return view, objects
 
@@ -195,13 +140,6 @@ def _move(compose: A.Compose, rgb: Rgb, objects: Objects) -> tuple[Rgb, Objects]
     return result["image"], replace(objects, keypoints=keypoints, extents=extents)
 
 
-def scaled(objects: Objects, factor: tuple[float, float]) -> Objects:
-    """Points of a picture resized by `factor` (x, y)."""
-    keypoints = objects.keypoints.copy()
-    keypoints[..., :2] *= factor
-    return replace(objects, keypoints=keypoints, extents=tuple(o * factor for o in objects.extents))
-
-
 def to_target(objects: Objects, width: int, height: int, config: DataConfig) -> dict[str, Tensor]:
     """torchvision's target: boxes (N, 4), labels (N,), keypoints (N, K, 3), v = 0 outside the picture.
 
@@ -246,11 +184,12 @@ class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
         categories: Sequence[Category],
         config: DataConfig,
         long_side_px: int,
+        crop_px: int = 0,
     ) -> None:
         self._synthetic, self._real = synthetic, real
         self._augment = Augmenter(config.augment, *(category.schema for category in categories))
         self._config = config
-        self._long_side_px = long_side_px
+        self._long_side_px, self._crop_px = long_side_px, crop_px
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor], str]:
         source = self._real if draw.real else self._synthetic
@@ -259,9 +198,14 @@ class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
         else:
             sample = source[draw.at]
             rgb = read_image(sample.image_path)
-        width, height = fit_size(sample.width, sample.height, self._long_side_px)
-        objects = scaled(objects_of(sample), (width / sample.width, height / sample.height))
-        rgb, objects = self._augment(resize(rgb, width, height), objects, draw.seed)
+        objects, crops = objects_of(sample), self._config.crops
+        if self._crop_px and np.random.default_rng([draw.seed, CHOICE]).random() < crops.share:
+            rgb, objects = self._augment(rgb, objects, draw.seed, crops, self._crop_px)
+        else:
+            width, height = fit_size(sample.width, sample.height, self._long_side_px)
+            objects = scaled(objects, (width / sample.width, height / sample.height))
+            rgb, objects = self._augment(resize(rgb, width, height), objects, draw.seed)
+        height, width = rgb.shape[:2]
         image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
         target = {**to_target(objects, width, height, self._config), "seed": torch.tensor(draw.seed)}
         return image, target, str(sample.image_path)

@@ -101,6 +101,8 @@ def metadata(model: KeypointDetector, meta: Meta, settings: InferenceSettings) -
             for category, points in zip(meta.categories, meta.keypoints_m, strict=True)
         ],
         "long_side_px": settings.long_side_px or meta.config.model.long_side_px,
+        "crop_px": meta.config.model.crop_px,
+        "crop_reach": meta.config.model.crop_reach,
         "score": model.roi_heads.score_thresh,
         "nms": model.roi_heads.nms_thresh,
         "mean": list(model.transform.image_mean),

@@ -1,7 +1,8 @@
 """Keypoints in a photo of any size, from a snapshot's weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -9,12 +10,21 @@ import numpy as np
 import torch
 
 from synth.dataset.coco import Category
-from synth.errors import ConfigError
+from synth.errors import ConfigError, DataError
+from synth.system.pictures import read_image
 from synth.types import Array, Rgb
-from train.data.transforms import resize
+from train.data.objects import resize
 from train.model.detector import KeypointDetector
 from train.model.snapshot import label_of, load_model
-from train.runtime import Detection, detection_score, drop_duplicates, fit_size
+from train.runtime import (
+    Detection,
+    cut,
+    detection_score,
+    drop_duplicates,
+    fit_size,
+    in_its_place,
+    square_about,
+)
 from train.types import Found
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
@@ -60,12 +70,16 @@ class Detector:
         categories: Sequence[Category],
         long_side_px: int,
         device: torch.device,
+        crop_px: int = 0,
+        crop_reach: float = 1.3,
     ) -> None:
+        """crop_px, crop_reach: of the second look at each detection, as in ModelConfig; 0: none."""
         self.categories = tuple(categories)
         self._labels = np.arange(1, 1 + len(categories))
         self._model = model
         self._long_side_px = long_side_px
         self._device = device
+        self._crop_px, self._crop_reach = crop_px, crop_reach
 
     @classmethod
     def load(
@@ -78,8 +92,9 @@ class Detector:
         device, chosen = torch.device(device), settings or InferenceSettings()
         model, meta = load_model(snapshot_folder(Path(folder)))
         set_detection_limits(model, chosen)
-        side = chosen.long_side_px or meta.config.model.long_side_px
-        return cls(model.to(device), meta.categories, side, device)
+        sizes = meta.config.model
+        side = chosen.long_side_px or sizes.long_side_px
+        return cls(model.to(device), meta.categories, side, device, sizes.crop_px, sizes.crop_reach)
 
     def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
@@ -114,13 +129,35 @@ class Detector:
         """The same detections as arrays, for metrics. rgb: (H, W, 3) uint8 of any size."""
         height, width = rgb.shape[:2]
         fitted = fit_size(width, height, self._long_side_px)
-        image = torch.from_numpy(np.ascontiguousarray(resize(rgb, *fitted))).permute(2, 0, 1)
         trained = self._model.training
         self._model.eval()
-        with torch.no_grad():
-            result = self._model([image.to(self._device).float() / 255])[0]
+        first = self._look(resize(rgb, *fitted))
+        found = self._chosen(moved(first, width / fitted[0], height / fitted[1]))
+        if self._crop_px and len(found.boxes):
+            found = self._chosen(self._second_look(rgb, found))
         self._model.train(trained)
-        scale = np.array([width / fitted[0], height / fitted[1]])
+        return found
+
+    def _second_look(self, rgb: Rgb, first: Found) -> Found:
+        """Each detection, or the best that a crop about it shows in its place if that is surer."""
+        best = {name: value.copy() for name, value in vars(first).items()}
+        for i, box in enumerate(first.boxes):
+            left, top, side = square_about(box, self._crop_reach)
+            scale = side / self._crop_px
+            crop = resize(cut(rgb, left, top, side), self._crop_px, self._crop_px)
+            second = moved(self._look(crop), scale, scale, left, top)
+            same = second.labels == first.labels[i]
+            at = in_its_place(box, second.boxes, second.scores * same)
+            if at is not None and same[at] and second.scores[at] >= first.scores[i]:
+                for name, values in best.items():
+                    values[i] = vars(second)[name][at]
+        return Found(**best)
+
+    def _look(self, picture: Rgb) -> Found:
+        """All that the network finds in a picture of its own size, in px of that."""
+        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+        with torch.no_grad():
+            result = self._model.find_objects(image.to(self._device).float() / 255)
         arrays = {key: value.cpu().numpy().astype(np.float64) for key, value in result.items()}
         row, label = np.nonzero(arrays["labels"][:, None] == self._labels)
         counts = [len(category.schema) for category in self.categories]
@@ -129,20 +166,39 @@ class Detector:
             [
                 detection_score(score, own[: counts[at]])
                 for score, own, at in zip(arrays["scores"][row], sure, label, strict=True)
-            ]
+            ],
+            dtype=np.float64,
         )
-        best = np.argsort(-scores, kind="stable")
-        best = best[scores[best] >= self._model.roi_heads.score_thresh]
-        boxes, points = arrays["boxes"][row] * np.tile(scale, 2), arrays["keypoints"][row, :, :2] * scale
-        own_points = [points[i, : counts[label[i]]] for i in best]
-        best = best[drop_duplicates(boxes[best], label[best], own_points)]
-        return Found(
-            boxes=boxes[best],
-            scores=scores[best],
-            labels=label[best] + 1,
-            keypoints=points[best, : max(counts)],
-            keypoint_scores=sure[best],
-        )
+        points = arrays["keypoints"][row, : max(counts), :2]
+        return Found(arrays["boxes"][row], scores, label + 1, points, sure)
+
+    def _chosen(self, found: Found) -> Found:
+        """The detections that count, best first."""
+        best = np.argsort(-found.scores, kind="stable")
+        best = best[found.scores[best] >= self._model.roi_heads.score_thresh]
+        own = [found.keypoints[i, : len(self.categories[found.labels[i] - 1].schema)] for i in best]
+        best = best[drop_duplicates(found.boxes[best], found.labels[best], own)]
+        return Found(**{name: values[best] for name, values in vars(found).items()})
+
+
+def moved(found: Found, x_scale: float, y_scale: float, left: float = 0.0, top: float = 0.0) -> Found:
+    """The detections in px of a picture that the looked-at one was cut from at (left, top) and scaled by."""
+    scale, corner = np.array([x_scale, y_scale]), np.array([left, top])
+    boxes = found.boxes * np.tile(scale, 2) + np.tile(corner, 2)
+    return replace(found, boxes=boxes, keypoints=found.keypoints * scale + corner)
+
+
+def highest_score(weights: Path, device: str, photos: Sequence[Path], count: int = 5) -> float | None:
+    """The best detection's score in the first few photos that can be read, however weak; None without one.
+
+    For telling a detector that finds nothing from a threshold that is too high.
+    """
+    detector = Detector.load(weights, device, InferenceSettings(score=0.0))
+    best = []
+    for photo in photos[:count]:
+        with suppress(DataError):
+            best += detector.found(read_image(photo)).scores[:1].tolist()
+    return max(best, default=None)
 
 
 def set_detection_limits(model: KeypointDetector, settings: InferenceSettings) -> None:

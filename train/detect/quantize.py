@@ -9,8 +9,8 @@ from synth.errors import ConfigError
 from synth.system.files import write_bytes
 from synth.system.pictures import read_image
 from synth.system.progress import track
+from train.data.objects import resize
 from train.data.samples import read_samples
-from train.data.transforms import resize
 from train.detect.export import ExportFormat, export, import_onnx
 from train.detect.predict import InferenceSettings, snapshot_folder
 from train.model.snapshot import read_meta

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -105,6 +106,9 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         keypoint_head=KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers),
         keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
     )
+    convolutions = [m for m in model.roi_heads.keypoint_head if isinstance(m, nn.Conv2d)]
+    for layer, dilation in zip(convolutions, cycle(config.keypoint_head_dilations), strict=False):
+        layer.dilation = layer.padding = (dilation, dilation)
     model.rpn.head.register_forward_hook(_in_single_precision)
     spec = BACKBONES[config.backbone]
     model.proposal_levels = (*map(str, config.proposal_strides), "pool")

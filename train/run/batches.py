@@ -57,7 +57,12 @@ def training_batches(meta: Meta, data: TrainData, processes: Processes, start_st
         sets=data.sets,
     )
     images = TrainingImages(
-        data.synthetic, data.real, meta.categories, config.data, config.model.long_side_px
+        data.synthetic,
+        data.real,
+        meta.categories,
+        config.data,
+        config.model.long_side_px,
+        config.model.crop_px,
     )
     workers = config.data.workers
     return without_traceback(

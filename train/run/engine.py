@@ -11,7 +11,7 @@ which are padded to the largest beside them, and backbone norms that train (mode
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,10 @@ from train.run.batches import Batch, TrainData, training_batches
 from train.run.prepare import prepare
 from train.run.processes import join_processes
 from train.run.resume import save
-from train.run.schedule import lr_factor, share_done
+from train.run.schedule import decay_after, lr_factor, lr_until_learned, share_done
 from train.run.state import Run
 from train.run.suspicion import suspicion
-from train.run.validation import validate
+from train.run.validation import Validation, merit_of, validate
 
 LOG_EVERY = 10
 MAX_ZERO_STEPS = 50
@@ -42,7 +42,8 @@ MAX_ZERO_STEPS = 50
 
 @dataclass(frozen=True)
 class TrainResult:
-    """best, last: snapshot folders. score: of the best, keypoint AP on the validation images."""
+    """best, last: snapshot folders. score: of the best, its merit on the
+    validation images (see validation.Validation)."""
 
     best: Path
     last: Path
@@ -81,7 +82,7 @@ def run_to_end(run: Run) -> TrainResult:
     if run.processes.leads:
         writer = SummaryWriter(str(run.out / "tensorboard"), purge_step=state.step + 1)
     try:
-        share = share_done(run.config.schedule, state.step, state.seconds)
+        share = share_done(run.config.schedule, state.step, state.seconds, run.last_step)
         while share < 1:
             share = _epoch(run, batches, began, writer)
     finally:
@@ -96,15 +97,16 @@ def _epoch(run: Run, batches: Iterator[Batch], began: float, writer: SummaryWrit
     schedule, state, processes = run.config.schedule, run.state, run.processes
     per_epoch = schedule.steps_per_epoch
     first = state.step // per_epoch * per_epoch
-    last = min(first + per_epoch, schedule.max_steps)
+    end = run.last_step
     label = f"epoch {state.step // per_epoch + 1}"
-    todo = range(state.step, last)
-    shown = track(todo, last - first, label, start=state.step - first) if processes.leads else todo
+    todo = range(state.step, min(first + per_epoch, end))
+    shown = track(todo, end, label, start=state.step) if processes.leads else todo
     sums: dict[str, list[float]] = {}
     start_step, start_time = state.step, time.monotonic()
     share = 0.0
     for step in shown:
-        share = processes.from_leader(share_done(schedule, step, time.monotonic() - began))
+        share = share_done(schedule, step, time.monotonic() - began, run.last_step)
+        share = processes.from_leader(share)
         if share >= 1:
             break
         losses, lr = train_step(run, step, next(batches), share)
@@ -117,13 +119,21 @@ def _epoch(run: Run, batches: Iterator[Batch], began: float, writer: SummaryWrit
             _write_scalars(writer, "train", row)
             sums = {}
     rate = (state.step - start_step) / max(time.monotonic() - start_time, 1e-9)
-    scores, calibration = validate(run) if processes.leads else ({}, ())
+    validation = validate(run) if processes.leads else None
     state.seconds = processes.from_leader(time.monotonic() - began)
-    share = share_done(schedule, state.step, state.seconds)
-    if processes.leads:
-        _write_scalars(writer, "validation", {"step": float(state.step), **scores})
-        save(run, scores, calibration)
-        _say(run, label, scores, rate, share)
+    if validation is not None:
+        state.epochs_log.append({"step": float(state.step), **validation.scores})
+        if schedule.until_learned and not state.decay_to:
+            merits = [merit_of(row) for row in state.epochs_log]
+            state.decay_from, state.decay_to = decay_after(schedule, state.epochs_log, merits)
+    state.decay_from, state.decay_to = (
+        int(processes.from_leader(value)) for value in (state.decay_from, state.decay_to)
+    )
+    share = share_done(schedule, state.step, state.seconds, run.last_step)
+    if validation is not None:
+        _write_scalars(writer, "validation", {"step": float(state.step), **validation.scores})
+        save(run, validation)
+        _say(run, label, validation, rate, share)
     processes.wait()
     return share
 
@@ -135,6 +145,8 @@ def train_step(run: Run, step: int, batch: Batch, share: float) -> tuple[dict[st
     """
     images, targets, names = batch
     factor = lr_factor(share, run.config.optim.warmup_share)
+    if run.config.schedule.until_learned:
+        factor = lr_until_learned(step, (run.state.decay_from, run.state.decay_to))
     for group in run.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
     run.network.train()
@@ -155,11 +167,11 @@ def _gradients(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]])
     network, device = run.network, run.processes.device
     world_size, whole = run.processes.world_size, run.config.data.batch_size
     labelled = float(run.processes.total(torch.tensor([with_keypoints(targets)], dtype=torch.float64)))
-    size = len(images) // run.config.optim.accumulate
+    parts = parts_of_one_size(images, run.config.optim.accumulate, run.config.model.crop_px)
     sums: dict[str, Tensor] = {}
-    for start in range(0, len(images), size):
-        part, own = images[start : start + size], targets[start : start + size]
-        waits = isinstance(network, DistributedDataParallel) and start + size < len(images)
+    for number, chosen in enumerate(parts, start=1):
+        part, own = [images[i] for i in chosen], [targets[i] for i in chosen]
+        waits = isinstance(network, DistributedDataParallel) and number < len(parts)
         with network.no_sync() if waits else nullcontext():  # type: ignore[operator]
             half = run.precision != torch.float32
             with torch.autocast(device.type, run.precision, enabled=half):
@@ -167,7 +179,7 @@ def _gradients(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]])
                     [image.to(device, non_blocking=True).float() / 255 for image in part],
                     [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in own],
                 )
-            shares = dict.fromkeys(losses, size / whole)
+            shares = dict.fromkeys(losses, len(part) / whole)
             shares["loss_keypoint"] = with_keypoints(own) / max(labelled, 1.0)
             weighted = {name: value.float() * shares[name] for name, value in losses.items()}
             total = torch.stack(list(weighted.values())).sum() * world_size
@@ -175,6 +187,18 @@ def _gradients(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]])
         sums = {name: sums.get(name, 0.0) + value.detach() for name, value in weighted.items()}
     totals = run.processes.total(torch.stack(list(sums.values())))
     return dict(zip(sums, totals.tolist(), strict=True))
+
+
+def parts_of_one_size(images: Sequence[Tensor], count: int, crop_px: int) -> list[list[int]]:
+    """Which images go through the network together: `count` parts or more, crops apart from whole pictures,
+    so that none is padded to the other's size. crop_px: side of the crops."""
+    size = len(images) // count
+    parts = []
+    for start in range(0, len(images), size):
+        here = range(start, start + size)
+        crops = [i for i in here if images[i].shape[1:] == (crop_px, crop_px)]
+        parts += [crops, [i for i in here if i not in crops]]
+    return [part for part in parts if part]
 
 
 def check_losses(
@@ -198,15 +222,21 @@ def check_losses(
         )
 
 
-def _say(run: Run, label: str, scores: dict[str, float], rate: float, share: float) -> None:
+def _say(run: Run, label: str, validation: Validation, rate: float, share: float) -> None:
+    """A line of scores; at the end of the run also what goes wrong."""
     state = run.state
     losses = state.steps_log[-1] if state.steps_log else {}
     left = state.seconds * (1 - share) / share if share > 0 else 0.0
     parts = [f"step {state.step}"]
     parts += [f"loss {losses['loss']:.3f}"] if losses else []
-    parts += [f"{name} {value:.3f}" for name, value in scores.items()]
-    parts += [f"{rate:.2f} steps/s", f"{clock(left)} left" if share < 1 else "done"]
-    Console(stderr=True, highlight=False).print(f"{label}: {', '.join(parts)}", soft_wrap=True)
+    parts += [f"{name} {value:.3f}" for name, value in validation.scores.items()]
+    open_end = run.config.schedule.until_learned and not state.decay_to
+    left_text = f"{'at most ' if open_end else ''}{clock(left)} left"
+    parts += [f"{rate:.2f} steps/s", left_text if share < 1 else "done"]
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{label}: {', '.join(parts)}")
+    for sentence in validation.words if share >= 1 else ():
+        console.print(f"- on the validation images {sentence}")
 
 
 def _write_scalars(writer: SummaryWriter | None, group: str, row: dict[str, float]) -> None:

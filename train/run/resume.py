@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from synth.errors import ConfigError, DataError
-from train.config import TrainConfig
-from train.model.heatmaps import Calibration
+from synth.system.json_files import read_json
+from train.config import ScheduleConfig, TrainConfig
 from train.model.snapshot import (
     MODEL,
     OPTIM,
@@ -22,6 +22,7 @@ from train.model.snapshot import (
 )
 from train.run.curves import write_curves
 from train.run.state import Run, RunState
+from train.run.validation import Validation
 
 log = logging.getLogger(__name__)
 AVERAGED = "trained/"
@@ -71,23 +72,32 @@ def restore(run: Run, folder: Path) -> None:
         raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
 
 
-def save(run: Run, scores: dict[str, float], calibration: tuple[Calibration, ...]) -> None:
-    """Writes `last`, `best` if no snapshot before scored higher, and the curves.
-
-    scores: of validation.validate, logged in the run's state.
-    """
+def save(run: Run, validation: Validation) -> None:
+    """Writes `last`, `best` if no snapshot before had more merit, and the curves."""
     state = run.state
-    state.epochs_log.append({"step": float(state.step), **scores})
-    score = scores["keypoint AP"]
-    best = score >= state.best_score
-    state.best_score = max(state.best_score, score)
-    meta = replace(run.meta, step=state.step, score=score, calibration=calibration)
+    best = validation.merit >= state.best_score
+    state.best_score = max(state.best_score, validation.merit)
+    score = validation.scores["keypoint AP"]
+    meta = replace(run.meta, step=state.step, score=score, calibration=validation.calibration)
     weights = run.model.state_dict()
     if best:
         write_snapshot(run.out / "best", meta, weights)
     saved = {**asdict(state), "scaler": run.scaler.state_dict()}
     write_snapshot(run.out / "last", meta, weights, optimizer_tensors(run.optimizer), saved)
     write_curves(run.out / "curves.png", state.steps_log, state.epochs_log)
+
+
+def is_finished(out: Path, schedule: ScheduleConfig) -> bool:
+    """Whether the run in `out` has come to its end. Raises DataError for a damaged one."""
+    path = out / "last" / STATE
+    if not path.exists():
+        return False
+    state = read_json(path)
+    try:
+        last_step = state.get("decay_to") if schedule.until_learned else 0
+        return bool(state["step"] >= (last_step or schedule.max_steps))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a run's state: {error!r}") from error
 
 
 def check_same_recipe(saved: TrainConfig, asked: TrainConfig, where: str) -> None:

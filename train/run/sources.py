@@ -1,10 +1,13 @@
 """From what the command line names to what the engine needs."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+
+import numpy as np
 
 from synth.dataset.coco import Category, object_category
 from synth.errors import ConfigError
@@ -17,6 +20,9 @@ from train.data.samples import hold_out, read_samples
 from train.model.snapshot import Meta, labels_hash, make_meta, weights_hash
 from train.run.batches import TrainData
 from train.types import Sample
+
+SMALL_SHARE = 0.05
+SIZE_STEP_PX, LARGEST_PX = 64, 1280
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ def load_run(
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
     images = tuple(sample for part in rendered for sample in part)
+    config = large_enough(config, (*images, *photos, *chosen))
     if online is None:
         _check_all_are_there(categories, (*images, *photos))
     data = TrainData(
@@ -101,6 +108,24 @@ def load_run(
     if sources.init is not None:
         hashes[f"start from {sources.init}"] = weights_hash(sources.init)
     return make_meta(config, categories, keypoints_m, hashes), data
+
+
+def large_enough(config: TrainConfig, samples: Sequence[Sample]) -> TrainConfig:
+    """The config with pictures scaled so that all but the smallest objects, SMALL_SHARE of them, have
+    smallest_px. In steps of SIZE_STEP_PX, at most LARGEST_PX.
+    """
+    smallest_px = config.model.smallest_px
+    shares = [
+        (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1) / max(sample.width, sample.height)
+        for sample in samples
+        if smallest_px and len(sample.boxes)
+    ]
+    if not shares:
+        return config
+    wanted = smallest_px / max(float(np.quantile(np.concatenate(shares), SMALL_SHARE)), 1e-6)
+    wanted = min(SIZE_STEP_PX * math.ceil(wanted / SIZE_STEP_PX), LARGEST_PX)
+    side = max(config.model.long_side_px, wanted)
+    return with_changes(config, {"model": {"long_side_px": side}}, "model.smallest_px")
 
 
 def evenly_spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:

@@ -17,9 +17,10 @@ from train.run.processes import Processes
 class RunState:
     """How far the run has come; saved with every snapshot, each field by its name.
 
-    seconds: of training, over all the times the run was started. best_score: keypoint AP on the validation
-    images of the best snapshot, -1 before there is one. steps_log: rows of mean losses and learning rate.
-    epochs_log: rows of validation scores.
+    seconds: of training, over all the times the run was started. best_score: merit of the best snapshot on
+    the validation images (see validation.Validation), -1 before there is one. steps_log: rows of mean losses
+    and learning rate. epochs_log: rows of validation scores. decay_from, decay_to: steps between which the
+    learning rate of a run until learned falls, 0 while that is not known.
     """
 
     step: int = 0
@@ -27,6 +28,8 @@ class RunState:
     best_score: float = -1.0
     steps_log: list[dict[str, float]] = field(default_factory=list)
     epochs_log: list[dict[str, float]] = field(default_factory=list)
+    decay_from: int = 0
+    decay_to: int = 0
 
 
 @dataclass
@@ -52,3 +55,9 @@ class Run:
     @property
     def config(self) -> TrainConfig:
         return self.meta.config
+
+    @property
+    def last_step(self) -> int:
+        """The run's end, as far as it is known."""
+        schedule = self.config.schedule
+        return (self.state.decay_to if schedule.until_learned else 0) or schedule.max_steps

@@ -1,18 +1,55 @@
 """How good a run's network is on its validation images, and what its confidences are worth."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
 from train.detect.predict import Detector
 from train.model.heatmaps import Calibration
 from train.run.state import Run
-from train.score.evaluate import detect_all
+from train.score.evaluate import detect_all, longer_sides, write_sheet
 from train.score.metrics import evaluate
+from train.score.mistakes import count_mistakes, in_words
 from train.score.reliability import fit_calibrations
 from train.types import truth_of
 
+PROGRESS, PROGRESS_IMAGES = "progress.jpg", 12
 
-def validate(run: Run) -> tuple[dict[str, float], tuple[Calibration, ...]]:
-    """Scores in [0, 1] by name, 0 where nothing could be measured, and each category's calibration."""
-    categories = run.meta.categories
-    detector = Detector(run.model, categories, run.config.model.long_side_px, run.processes.device)
+
+@dataclass(frozen=True)
+class Validation:
+    """scores: in [0, 1] by name, 0 where nothing could be measured. calibration: of each category.
+
+    words: what goes wrong, a sentence each.
+    """
+
+    scores: dict[str, float]
+    calibration: tuple[Calibration, ...]
+    words: tuple[str, ...]
+
+    @property
+    def merit(self) -> float:
+        return merit_of(self.scores)
+
+
+def merit_of(scores: Mapping[str, float]) -> float:
+    """What snapshots are chosen by: the mean of keypoint AP and PCK@0.10, as AP alone says nothing while it
+    is near 0."""
+    return (scores["keypoint AP"] + scores["PCK@0.10"]) / 2
+
+
+def validate(run: Run) -> Validation:
+    """Finds the objects in the validation images; leaves progress.jpg, some of them with what was found."""
+    categories, sizes = run.meta.categories, run.config.model
+    detector = Detector(
+        run.model,
+        categories,
+        sizes.long_side_px,
+        run.processes.device,
+        sizes.crop_px,
+        sizes.crop_reach,
+    )
     samples = run.data.validation
     founds = detect_all(detector, samples)
     truths = [truth_of(sample) for sample in samples]
@@ -23,4 +60,11 @@ def validate(run: Run) -> tuple[dict[str, float], tuple[Calibration, ...]]:
         "PCK@0.05": result["pck"]["0.05"] or 0.0,
         "PCK@0.10": result["pck"]["0.10"] or 0.0,
     }
-    return scores, fit_calibrations(truths, founds, len(categories))
+    shown = np.unique(np.linspace(0, len(samples) - 1, PROGRESS_IMAGES).round().astype(int))
+    write_sheet(run.out / PROGRESS, [(samples[i], founds[i], "") for i in shown], categories)
+    mistakes = count_mistakes(truths, founds, categories, longer_sides(samples))
+    return Validation(
+        scores,
+        fit_calibrations(truths, founds, len(categories)),
+        tuple(in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0)),
+    )

@@ -11,26 +11,28 @@ from train.types import Found, Sample
 
 TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
 SHOWN_SCORE = 0.5
-"""Least score of a detection that is drawn."""
+"""Least score of a detection that is drawn; where none reaches it, the best one is."""
+LEGEND = "white: labels; magenta: what was found, with its score"
 
 
 def draw_answers(
     rgb: Rgb, sample: Sample, found: Found, categories: Sequence[Category], shift: Array, scale: float
 ) -> Rgb:
-    """A copy of `rgb` with the sample's labels in white and what was found in magenta.
+    """A copy of `rgb` with the sample's labels in white and what was found in magenta, with its scores.
 
     rgb: a part of the sample's photo, whose place (x, y) px is that of (x, y) / scale + shift in the photo.
     shift: (2,) px. categories: in the order of the labels.
     """
-    shown = found.scores >= SHOWN_SCORE
+    shown = found.scores >= min(SHOWN_SCORE, found.scores.max(initial=0.0))
+    scores = [f"{score:.2f}" for score in found.scores[shown]]
     v = np.full((*found.keypoints.shape[:2], 1), float(VISIBLE))
     points = np.concatenate((found.keypoints, v), axis=2)
-    for labels, boxes, keypoints, color in (
-        (sample.labels, sample.boxes, sample.keypoints, TRUE_COLOR),
-        (found.labels[shown], found.boxes[shown], points[shown], FOUND_COLOR),
+    for labels, boxes, keypoints, captions, color in (
+        (sample.labels, sample.boxes, sample.keypoints, (), TRUE_COLOR),
+        (found.labels[shown], found.boxes[shown], points[shown], scores, FOUND_COLOR),
     ):
         placed = keypoints.copy()
         placed[..., :2] = (placed[..., :2] - shift) * scale
         boxes_there = (boxes - np.tile(shift, 2)) * scale
-        rgb = draw_categories(rgb, categories, labels, boxes_there, placed, color=color)
+        rgb = draw_categories(rgb, categories, labels, boxes_there, placed, captions, color=color)
     return rgb

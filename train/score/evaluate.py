@@ -19,11 +19,12 @@ from synth.system.progress import track
 from synth.types import Array, Rgb
 from train.data.samples import read_samples
 from train.detect.predict import Detector, snapshot_folder
-from train.model.snapshot import labels_hash, provenance, read_meta
-from train.score.answers import draw_answers
+from train.model.snapshot import Meta, labels_hash, provenance, read_meta
+from train.score.answers import LEGEND, draw_answers
 from train.score.intervals import as_json, interval
 from train.score.matching import keypoint_errors
 from train.score.metrics import evaluate
+from train.score.mistakes import count_mistakes, in_words
 from train.score.precision import ap_draws
 from train.score.reliability import reliability, uncalibrated
 from train.score.report_page import percents, write_report
@@ -32,6 +33,8 @@ from train.types import Found, Sample, Truth, truth_of
 SHEET_IMAGES = 20
 SHEET_TILE_PX = 400
 NOT_FOUND_SHARE = 1.0
+GOOD_AP = 0.5
+"""Keypoint AP below which a detector has not learned its object."""
 
 
 def detect_all(detector: Detector, samples: Sequence[Sample], label: str = "") -> list[Found]:
@@ -68,6 +71,11 @@ def evaluate_photos(
         **evaluate(truths, founds, categories),
         "per_image": per_image(samples, truths, founds),
     }
+    meta = read_meta(snapshot_folder(weights))
+    sizes = meta.config.model
+    mistakes = count_mistakes(truths, founds, categories, longer_sides(samples))
+    result["mistakes"] = mistakes.as_json()
+    result["in_words"] = [*never_good(meta), *in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0)]
     draws = ap_draws(truths, founds, [category.schema for category in categories])
     result["confidence_95"]["keypoint_ap"] = interval(draws)
     result["keypoint_ap_draws"] = as_json(draws)
@@ -77,10 +85,24 @@ def evaluate_photos(
     after = reliability(truths, founds)
     result["calibration_error"] = {"before": before.error, "after": after.error}
     used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
-    meta = read_meta(folder)
     write_report(out / "report.html", result, samples, founds, categories, (before, after), meta, used)
     write_text(out / "eval.json", json.dumps(result, indent=1))
     return result
+
+
+def longer_sides(samples: Sequence[Sample]) -> list[int]:
+    """Of each photo its longer side, px."""
+    return [max(sample.width, sample.height) for sample in samples]
+
+
+def never_good(meta: Meta) -> list[str]:
+    """A sentence about weights that were not good even on the images held out of their own training."""
+    if meta.score is None or meta.score >= GOOD_AP:
+        return []
+    return [
+        f"on the images held out of their own training these weights reached keypoint AP {meta.score:.3f} at "
+        f"step {meta.step}: they had not learned the object; train longer (`make train RESUME=1 STEPS=...`)"
+    ]
 
 
 def image_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Array:
@@ -119,9 +141,17 @@ def write_sheets(
         ("predictions.jpg", spread.tolist()),
         ("worst.jpg", np.argsort(-worst, kind="stable")[:SHEET_IMAGES].tolist()),
     ):
-        pictures = [_drawn(samples[i], founds[i], categories) for i in chosen]
-        captions = [f"{samples[i].image_path.name} {worst[i]:.3f}" for i in chosen]
-        write_image(out / name, contact_sheet(pictures, tile_px=SHEET_TILE_PX, captions=captions))
+        write_sheet(out / name, [(samples[i], founds[i], f" {worst[i]:.3f}") for i in chosen], categories)
+
+
+def write_sheet(
+    path: Path, rows: Sequence[tuple[Sample, Found, str]], categories: Sequence[Category]
+) -> None:
+    """Photos with their labels and detections; each one's file name is followed by the row's text."""
+    pictures = [_drawn(sample, found, categories) for sample, found, _ in rows]
+    captions = [f"{sample.image_path.name}{text}" for sample, _, text in rows]
+    captions[0] += f"  ({LEGEND})"
+    write_image(path, contact_sheet(pictures, tile_px=SHEET_TILE_PX, captions=captions))
 
 
 def _drawn(sample: Sample, found: Found, categories: Sequence[Category]) -> Rgb:
@@ -160,6 +190,8 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     interval = result["confidence_95"]["pck"]["0.05"]
     if interval:
         console.print(f"PCK@0.05: 95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
+    for sentence in result.get("in_words", ()):
+        console.print(f"- {sentence}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _by_object(objects: dict[str, Any]) -> Table:

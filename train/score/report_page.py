@@ -58,6 +58,7 @@ def write_report(
         result=result,
         cards=_cards(result),
         gap=_gap(result, meta),
+        words=result.get("in_words", []),
         plots=_plots(shares, *reliable),
         tables=[
             *([_by_object(result)] if result["by_object"] else []),

@@ -15,19 +15,16 @@ from synth.dataset.coco import Category
 from synth.types import KeypointSchema
 from train.config import AugmentConfig, DataConfig, TrainConfig
 from train.data.mix import Draw
+from train.data.objects import Objects, extent_points, resize, scaled
 from train.data.samples import read_samples
 from train.data.transforms import (
     Augmenter,
-    Objects,
     TrainingImages,
     _move,
     _points,
-    extent_points,
     fit_size,
     flipped_order,
     mirrored,
-    resize,
-    scaled,
     to_target,
 )
 

@@ -209,7 +209,7 @@ def rewritten(exported: Path, target: Path, entries: dict[str, str]) -> Path:
     [
         ({}, "no 'meshmark' in its metadata"),
         ({METADATA: "{"}, "damaged"),
-        ({METADATA: json.dumps({"format": 99})}, "format 99, expected 2"),
+        ({METADATA: json.dumps({"format": 99})}, "format 99, expected 3"),
         ({METADATA: json.dumps([1])}, "damaged"),
     ],
 )

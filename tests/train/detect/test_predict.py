@@ -1,5 +1,6 @@
 import doctest
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from pycocotools.coco import COCO
 
@@ -23,7 +25,7 @@ from train.detect.predict import Detector, InferenceSettings
 from train.detect.predict_files import distinct, overlay_names
 from train.model.build import build_model
 from train.model.snapshot import make_meta, write_snapshot
-from train.runtime import drop_duplicates
+from train.runtime import Exported, ExportedObject, OnnxDetector, drop_duplicates
 
 Maker = Callable[..., Any]
 
@@ -72,6 +74,19 @@ def test_a_folder_gives_overlays_lines_and_results_that_pycocotools_loads(
     assert len(loaded.getAnnIds(imgIds=[1])) == len(found)
     first = loaded.loadAnns(loaded.getAnnIds(imgIds=[1]))[0]
     assert first["keypoints"][:2] == pytest.approx(found[0]["keypoints"]["head"][:2], abs=0.01)
+
+
+def test_a_threshold_that_is_too_high_is_told_from_a_detector_that_finds_nothing(
+    weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    done = invoke(weights, photos, "--out", tmp_path / "out", "--score", 0.99)
+    assert done.exit_code == 0, done.output
+    assert "0 objects in 3 pictures" in done.output
+    said = re.search(
+        r"the highest score in the first pictures is (0\.\d\d), below --score 0\.99", done.output
+    )
+    assert said is not None
+    assert 0 < float(said[1]) < 0.99
 
 
 def test_a_corrupt_picture_is_named_and_left_out(weights: Path, photos: Path, tmp_path: Path) -> None:
@@ -233,3 +248,84 @@ def test_what_has_no_keypoint_of_its_own_is_no_further_object(points: Array, nam
 
 def test_nothing_found_stays_nothing() -> None:
     assert drop_duplicates([], [], []) == []
+
+
+def bright_square(picture: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a network finds that knows one object: the bright square of a picture (3, H, W), in [0, 1]."""
+    rows, columns = torch.where(picture[0] > 0.5)
+    box = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).float()
+    return {
+        "boxes": box[None],
+        "scores": torch.tensor([0.9]),
+        "labels": torch.tensor([1]),
+        "keypoints": torch.cat((box.view(2, 2), torch.ones(2, 1)), dim=1)[None],
+        "keypoints_scores": torch.ones(1, 2),
+    }
+
+
+class Spots:
+    """Stands in for the network, as PyTorch and as ONNX Runtime call it; remembers the sizes it saw."""
+
+    training = False
+    roi_heads = type("Heads", (), {"score_thresh": 0.05})
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, ...]] = []
+
+    def eval(self) -> None: ...
+
+    def train(self, mode: bool) -> None: ...
+
+    def find_objects(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.sizes.append(tuple(image.shape[1:]))
+        return bright_square(image)
+
+    def run(self, _: None, inputs: dict[str, Any]) -> list[Any]:
+        self.sizes.append(inputs["image"].shape[:2])
+        found = bright_square(torch.from_numpy(inputs["image"]).permute(2, 0, 1).float() / 255)
+        found["keypoints"] = found["keypoints"][..., :2]
+        return [value.numpy() for value in found.values()]
+
+
+@pytest.fixture
+def square() -> Any:
+    rgb = np.zeros((480, 640, 3), dtype=np.uint8)
+    rgb[203:281, 117:215] = 255
+    return rgb
+
+
+def test_a_second_look_reads_finer_than_the_first(square: Any) -> None:
+    category, device = object_category("glue_tube")[0], torch.device("cpu")
+    spots: Any = Spots()
+    found = Detector(spots, [category], 64, device, crop_px=128, crop_reach=1.5).found(square)
+    assert spots.sizes == [(48, 64), (128, 128)]
+    assert found.boxes[0] == pytest.approx([117, 203, 215, 281], abs=1.3)
+    assert found.keypoints[0] == pytest.approx(np.array([[117, 203], [215, 281]]), abs=1.3)
+    coarse = Detector(spots, [category], 64, device).found(square)
+    assert np.abs(coarse.boxes[0] - [117, 203, 215, 281]).max() > 2
+
+
+def test_an_exported_file_looks_twice_at_the_same_places(square: Any) -> None:
+    category, device = object_category("glue_tube")[0], torch.device("cpu")
+    ours: Any = Spots()
+    theirs: Any = Spots()
+    expected = Detector(ours, [category], 64, device, crop_px=128, crop_reach=1.5).found(square)
+    kind = ExportedObject("glue_tube", category.schema.names, (), None, (0.1, 0.1), None)
+    found = OnnxDetector(theirs, Exported((kind,), 64, 0.05, 0.5, 128, 1.5), 0.05)(square)
+    assert theirs.sizes == ours.sizes
+    np.testing.assert_allclose(found[0].box_xyxy, expected.boxes[0], atol=1e-4)
+    np.testing.assert_allclose(found[0].keypoints, expected.keypoints[0], atol=1e-4)
+
+
+def test_a_second_look_that_is_less_sure_changes_nothing(square: Any) -> None:
+    class Unsure(Spots):
+        def find_objects(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            found = super().find_objects(image)
+            found["scores"] *= 0.5 if image.shape[1] == 128 else 1.0
+            return found
+
+    category, device = object_category("glue_tube")[0], torch.device("cpu")
+    unsure: Any = Unsure()
+    twice = Detector(unsure, [category], 64, device, crop_px=128, crop_reach=1.5).found(square)
+    once = Detector(unsure, [category], 64, device).found(square)
+    np.testing.assert_array_equal(twice.boxes, once.boxes)

@@ -68,8 +68,8 @@ def main() -> None:
     run_to_end(prepare(*job(root), root / "two", processes, False))
     whole = engine.share_done
 
-    def half(schedule: ScheduleConfig, step: int, seconds: float) -> float:
-        return 1.0 if step >= 2 else whole(schedule, step, seconds)
+    def half(schedule: ScheduleConfig, step: int, seconds: float, last_step: int) -> float:
+        return 1.0 if step >= 2 else whole(schedule, step, seconds, last_step)
 
     engine.share_done = half
     run_to_end(prepare(*job(root), root / "two cut", processes, False))

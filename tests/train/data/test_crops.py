@@ -1,0 +1,45 @@
+"""Cuts of pictures: what they show lies where its keypoint says."""
+
+import numpy as np
+import pytest
+
+from tests.train.data.test_transforms import DOTS, ONE, H, W, centroid, one_keypoint, painted
+from train.config import CropConfig
+from train.data.crops import Window, cut_window, drawn_window
+from train.data.objects import Objects, affine
+
+
+@pytest.mark.parametrize(("x", "y"), DOTS)
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(100, 60, 60),
+        Window(97.3, 61.8, 110, 30),
+        Window(100, 60, 330, -170),
+        Window(20, 110, 300, 45),
+    ],
+)
+def test_a_cut_keeps_the_dot_under_its_keypoint(window: Window, x: float, y: float) -> None:
+    moved = affine(one_keypoint(x, y), window.matrix(160)).keypoints[0, 0, :2]
+    shown = cut_window(painted(x, y), window, 160)
+    assert shown.shape == (160, 160, 3)
+    if (moved > 12).all() and (moved < 148).all():
+        assert centroid(shown) == pytest.approx(moved, abs=0.1)
+
+
+def test_a_window_far_outside_the_picture_shows_its_edge() -> None:
+    rgb = np.full((H, W, 3), 7, dtype=np.uint8)
+    assert (cut_window(rgb, Window(-500, 900, 50), 32) == 7).all()
+
+
+def test_a_drawn_window_holds_its_object() -> None:
+    objects, config = one_keypoint(50.5, 40.5), CropConfig(reach=(1.2, 3.0), rotate_degrees=0)
+    for seed in range(50):
+        window = drawn_window(objects, W, H, config, seed)
+        assert 1.2 * 18 <= window.side <= 3.0 * 18
+        ends = affine(objects, window.matrix(100)).extents[0]
+        assert ends.min() >= -1e-6
+        assert ends.max() <= 100 + 1e-6
+        assert drawn_window(objects, W, H, config, seed) == window
+    nothing = Objects(np.zeros((0, 1, 3)), (), np.zeros(0), ONE[:0])
+    assert drawn_window(nothing, W, H, config, 0).side <= W

@@ -1,0 +1,36 @@
+"""The size of the network's input follows from how small objects are in the images."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from synth.dataset.coco import Category
+from train.config import TrainConfig, with_changes
+from train.data.samples import read_samples
+from train.run.sources import large_enough
+from train.types import Sample
+
+Maker = Callable[..., Path]
+
+
+def shrunk(sample: Sample, side_px: float) -> Sample:
+    """The sample with objects whose boxes' longer side is that."""
+    size = (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1, keepdims=True)
+    ends = sample.boxes[:, :2] + (sample.boxes[:, 2:] - sample.boxes[:, :2]) * side_px / size
+    boxes = sample.boxes.copy()
+    boxes[:, 2:] = ends
+    return replace(sample, boxes=boxes)
+
+
+def test_small_objects_are_seen_larger_and_a_few_tiny_ones_do_not_count(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig
+) -> None:
+    samples = read_samples(coco_folder("s", n=30, seed=2), category)
+    config = with_changes(tiny_config, {"model": {"smallest_px": 24}}, "x")
+    assert large_enough(config, [shrunk(s, 40) for s in samples]).model.long_side_px == 160
+    small = [shrunk(s, 10.1) for s in samples]
+    assert large_enough(config, small).model.long_side_px == 384
+    one_tiny = [shrunk(samples[0], 1), *(shrunk(s, 40) for s in samples)]
+    assert large_enough(config, one_tiny).model.long_side_px == 160
+    assert large_enough(tiny_config, small) == tiny_config
+    assert large_enough(config, []) == config
