@@ -4,13 +4,16 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from synth.cli import example
 from synth.errors import ConfigError
 from train.device import chosen_device, tune_cpu
+
+if TYPE_CHECKING:
+    from train.detect.predict import InferenceSettings
 
 existing = click.Path(path_type=Path)
 
@@ -71,7 +74,7 @@ def predict_command(
     summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
     click.echo(f"{summary.objects} objects in {summary.pictures} pictures: {out}")
     if not summary.objects:
-        say_how_near(weights, chosen_device(device), photos, score)
+        say_how_near(weights, chosen_device(device), photos, settings, score)
     exit_if_failed(summary.failed)
 
 
@@ -175,7 +178,7 @@ def pose_command(
     count, failed = pose_files(detector, object_, photos, out, camera, fov_deg)
     click.echo(f"{count} poses in {len(photos) - len(failed)} pictures: {out / POSES}")
     if not count:
-        say_how_near(weights, chosen_device(device), photos, score)
+        say_how_near(weights, chosen_device(device), photos, InferenceSettings(), score)
     exit_if_failed(failed)
 
 
@@ -206,11 +209,13 @@ def eval_pose_command(
     click.echo(f"results: {out / 'poses.json'}")
 
 
-def say_how_near(weights: Path, device: str, photos: Sequence[Path], score: float) -> None:
+def say_how_near(
+    weights: Path, device: str, photos: Sequence[Path], settings: "InferenceSettings", score: float
+) -> None:
     """Where nothing was found: whether something almost was."""
     from train.detect.predict import highest_score
 
-    best = highest_score(weights, device, photos)
+    best = highest_score(weights, device, photos, settings)
     if best is not None and best < score:
         click.echo(f"the highest score in the first pictures is {best:.2f}, below --score {score:g}")
 

@@ -168,19 +168,22 @@ class OnnxDetector:
     def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
         height, width = rgb.shape[:2]
-        found = self._chosen(self._look(rgb, fit_size(width, height, self.exported.long_side_px)))
+        found = self._look(rgb, fit_size(width, height, self.exported.long_side_px))
         if self.exported.crop_px:
-            found = self._chosen([self._second_look(rgb, first) for first in found])
-        return found
+            firsts = self._chosen(found, self.exported.score)
+            found = [self._second_look(rgb, first) for first in firsts]
+        return self._chosen(found, self._score)
 
     def _second_look(self, rgb: Rgb, first: Detection) -> Detection:
-        """The detection, or the best that a crop about it shows in its place if that is surer."""
+        """The detection, or the best that a crop about it shows in its place if that is surer; its box ends
+        where the photo does."""
         left, top, side = square_about(first.box_xyxy, self.exported.crop_reach)
         crop_px = self.exported.crop_px
         seconds = self._look(cut(rgb, left, top, side), (crop_px, crop_px))
         seconds = [second for second in seconds if second.name == first.name]
         corner = np.array([left, top], dtype=np.float64)
         boxes = np.array([second.box_xyxy for second in seconds]).reshape(-1, 4) + np.tile(corner, 2)
+        boxes = boxes.clip(0, np.tile(rgb.shape[1::-1], 2))
         at = in_its_place(first.box_xyxy, boxes, np.array([second.score for second in seconds]))
         if at is None or seconds[at].score < first.score:
             return first
@@ -207,9 +210,9 @@ class OnnxDetector:
             )
         return found
 
-    def _chosen(self, found: Sequence[Detection]) -> list[Detection]:
-        """The detections that count, best first."""
-        best = sorted((d for d in found if d.score >= self._score), key=lambda detection: -detection.score)
+    def _chosen(self, found: Sequence[Detection], least: float) -> list[Detection]:
+        """The detections with at least that score, best first, without duplicates."""
+        best = sorted((d for d in found if d.score >= least), key=lambda detection: -detection.score)
         boxes, names = [d.box_xyxy for d in best], [d.name for d in best]
         return [best[i] for i in drop_duplicates(boxes, names, [d.keypoints for d in best])]
 

@@ -72,14 +72,17 @@ class Detector:
         device: torch.device,
         crop_px: int = 0,
         crop_reach: float = 1.3,
+        score: float | None = None,
     ) -> None:
-        """crop_px, crop_reach: of the second look at each detection, as in ModelConfig; 0: none."""
+        """crop_px, crop_reach: of the second look at each detection, as in ModelConfig; 0: none.
+        score: the least of a detection that counts, after both looks; None: the network's."""
         self.categories = tuple(categories)
         self._labels = np.arange(1, 1 + len(categories))
         self._model = model
         self._long_side_px = long_side_px
         self._device = device
         self._crop_px, self._crop_reach = crop_px, crop_reach
+        self._score = score
 
     @classmethod
     def load(
@@ -91,10 +94,13 @@ class Detector:
         """
         device, chosen = torch.device(device), settings or InferenceSettings()
         model, meta = load_model(snapshot_folder(Path(folder)))
-        set_detection_limits(model, chosen)
-        sizes = meta.config.model
+        sizes, limits = meta.config.model, chosen
+        if sizes.crop_px and chosen.score is not None:
+            limits = replace(chosen, score=min(chosen.score, model.roi_heads.score_thresh))
+        set_detection_limits(model, limits)
         side = chosen.long_side_px or sizes.long_side_px
-        return cls(model.to(device), meta.categories, side, device, sizes.crop_px, sizes.crop_reach)
+        crops = sizes.crop_px, sizes.crop_reach
+        return cls(model.to(device), meta.categories, side, device, *crops, chosen.score)
 
     def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
@@ -132,20 +138,25 @@ class Detector:
         trained = self._model.training
         self._model.eval()
         first = self._look(resize(rgb, *fitted))
-        found = self._chosen(moved(first, width / fitted[0], height / fitted[1]))
+        least = self._model.roi_heads.score_thresh
+        found = self._chosen(moved(first, width / fitted[0], height / fitted[1]), least)
         if self._crop_px and len(found.boxes):
-            found = self._chosen(self._second_look(rgb, found))
+            found = self._second_look(rgb, found)
+        found = self._chosen(found, least if self._score is None else self._score)
         self._model.train(trained)
         return found
 
     def _second_look(self, rgb: Rgb, first: Found) -> Found:
-        """Each detection, or the best that a crop about it shows in its place if that is surer."""
+        """Each detection, or the best that a crop about it shows in its place if that is surer; boxes end
+        where the photo does."""
         best = {name: value.copy() for name, value in vars(first).items()}
+        ends = np.tile(rgb.shape[1::-1], 2)
         for i, box in enumerate(first.boxes):
             left, top, side = square_about(box, self._crop_reach)
             scale = side / self._crop_px
             crop = resize(cut(rgb, left, top, side), self._crop_px, self._crop_px)
             second = moved(self._look(crop), scale, scale, left, top)
+            second = replace(second, boxes=second.boxes.clip(0, ends))
             same = second.labels == first.labels[i]
             at = in_its_place(box, second.boxes, second.scores * same)
             if at is not None and same[at] and second.scores[at] >= first.scores[i]:
@@ -172,12 +183,12 @@ class Detector:
         points = arrays["keypoints"][row, : max(counts), :2]
         return Found(arrays["boxes"][row], scores, label + 1, points, sure)
 
-    def _chosen(self, found: Found) -> Found:
-        """The detections that count, best first."""
+    def _chosen(self, found: Found, least: float) -> Found:
+        """The detections with at least that score, best first, without duplicates."""
         best = np.argsort(-found.scores, kind="stable")
-        best = best[found.scores[best] >= self._model.roi_heads.score_thresh]
+        best = best[found.scores[best] >= least]
         own = [found.keypoints[i, : len(self.categories[found.labels[i] - 1].schema)] for i in best]
-        best = best[drop_duplicates(found.boxes[best], found.labels[best], own)]
+        best = best[drop_duplicates(list(found.boxes[best]), found.labels[best].tolist(), own)]
         return Found(**{name: values[best] for name, values in vars(found).items()})
 
 
@@ -188,12 +199,14 @@ def moved(found: Found, x_scale: float, y_scale: float, left: float = 0.0, top: 
     return replace(found, boxes=boxes, keypoints=found.keypoints * scale + corner)
 
 
-def highest_score(weights: Path, device: str, photos: Sequence[Path], count: int = 5) -> float | None:
+def highest_score(
+    weights: Path, device: str, photos: Sequence[Path], settings: InferenceSettings, count: int = 5
+) -> float | None:
     """The best detection's score in the first few photos that can be read, however weak; None without one.
 
-    For telling a detector that finds nothing from a threshold that is too high.
+    For telling a detector that finds nothing from a threshold that is too high. settings: but for the score.
     """
-    detector = Detector.load(weights, device, InferenceSettings(score=0.0))
+    detector = Detector.load(weights, device, replace(settings, score=0.0))
     best = []
     for photo in photos[:count]:
         with suppress(DataError):

@@ -329,3 +329,53 @@ def test_a_second_look_that_is_less_sure_changes_nothing(square: Any) -> None:
     twice = Detector(unsure, [category], 64, device, crop_px=128, crop_reach=1.5).found(square)
     once = Detector(unsure, [category], 64, device).found(square)
     np.testing.assert_array_equal(twice.boxes, once.boxes)
+
+
+def test_the_score_asked_for_is_that_of_the_second_look(square: Any) -> None:
+    class Weak(Spots):
+        """Sure of what it sees in a crop alone."""
+
+        def find_objects(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            found = super().find_objects(image)
+            found["scores"] *= 0.3 if image.shape[1] == 48 else 1.0
+            return found
+
+        def run(self, _: None, inputs: dict[str, Any]) -> list[Any]:
+            boxes, scores, *rest = super().run(_, inputs)
+            return [boxes, scores * (0.3 if inputs["image"].shape[0] == 48 else 1.0), *rest]
+
+    category, device = object_category("glue_tube")[0], torch.device("cpu")
+    weak: Any = Weak()
+    kind = ExportedObject("glue_tube", category.schema.names, (), None, (0.1, 0.1), None)
+    exported = Exported((kind,), 64, 0.05, 0.5, 128, 1.5)
+    for score, count in ((0.5, 1), (0.95, 0)):
+        assert len(Detector(weak, [category], 64, device, 128, 1.5, score).found(square).boxes) == count
+        assert len(OnnxDetector(weak, exported, score)(square)) == count
+
+
+def test_a_second_look_at_the_edge_gives_a_box_within_the_photo() -> None:
+    """The square's brightness goes on beyond the edge, and so does what the network finds."""
+    rgb = np.zeros((480, 640, 3), dtype=np.uint8)
+    rgb[403:, 517:] = 255
+    category, device = object_category("glue_tube")[0], torch.device("cpu")
+    spots: Any = Spots()
+    found = Detector(spots, [category], 64, device, crop_px=128, crop_reach=1.5).found(rgb)
+    assert found.boxes[0] == pytest.approx([517, 403, 640, 480], abs=1.5)
+    assert (found.boxes[0, 2:] == (640, 480)).all()
+    kind = ExportedObject("glue_tube", category.schema.names, (), None, (0.1, 0.1), None)
+    exported = OnnxDetector(spots, Exported((kind,), 64, 0.05, 0.5, 128, 1.5), 0.05)(rgb)
+    np.testing.assert_allclose(exported[0].box_xyxy, found.boxes[0], atol=1e-4)
+
+
+def test_a_network_that_looks_twice_keeps_its_own_threshold_for_the_first_look(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    category = object_category("glue_tube")[0]
+    for crop_px, kept in ((0, 0.7), (64, tiny_config.model.score_threshold)):
+        model_config = tiny_config.model.model_copy(update={"crop_px": crop_px})
+        meta = make_meta(tiny_config.model_copy(update={"model": model_config}), [category], [None], {})
+        folder = tmp_path / str(crop_px)
+        write_snapshot(folder, meta, build_model(model_config, 2, 2, vendor=False).state_dict())
+        detector = Detector.load(folder, settings=InferenceSettings(score=0.7))
+        assert detector._model.roi_heads.score_thresh == kept
+        assert detector._score == 0.7
