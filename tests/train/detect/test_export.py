@@ -220,6 +220,12 @@ def test_file_with_foreign_metadata_is_refused(
         OnnxDetector.load(rewritten(exported, tmp_path / "x.onnx", entries))
 
 
+def test_a_file_of_before_there_were_crops_is_read_and_looks_once() -> None:
+    entry = {"format": 2, "objects": [], "long_side_px": 320, "score": 0.05, "nms": 0.5}
+    exported = read_metadata({METADATA: json.dumps(entry)}, "x.onnx")
+    assert (exported.long_side_px, exported.crop_px) == (320, 0)
+
+
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file"):
         OnnxDetector.load(tmp_path / "none.onnx")
