@@ -13,7 +13,7 @@ from train.model.detector import KeypointDetector
 from train.model.snapshot import Meta, network_for, recover, warm_start
 from train.run.batches import TrainData
 from train.run.processes import Processes
-from train.run.resume import continues, restore
+from train.run.resume import continues, restore, with_its_size
 from train.run.state import Run
 
 REFERENCE_BATCH = 4
@@ -35,6 +35,8 @@ def prepare(
     processes.wait()
     check_batch(meta.config, processes)
     goes_on = continues(out, resume)
+    if goes_on:
+        meta = with_its_size(meta, out / "last")
     run = build(meta, data, out, processes, vendor=not goes_on)
     if goes_on:
         restore(run, out / "last")

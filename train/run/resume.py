@@ -7,11 +7,12 @@ from pathlib import Path
 
 from synth.errors import ConfigError, DataError
 from synth.system.json_files import read_json
-from train.config import ScheduleConfig, TrainConfig
+from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.model.snapshot import (
     MODEL,
     OPTIM,
     STATE,
+    Meta,
     check_objects,
     load_weights,
     optimizer_tensors,
@@ -22,7 +23,7 @@ from train.model.snapshot import (
 )
 from train.run.curves import write_curves
 from train.run.state import Run, RunState
-from train.run.validation import Validation
+from train.run.validation import Validation, merit_of
 
 log = logging.getLogger(__name__)
 AVERAGED = "trained/"
@@ -44,6 +45,15 @@ def continues(out: Path, resume: bool) -> bool:
     if not (last / STATE).is_file():
         raise DataError(f"{last / STATE}: absent, so the run cannot be continued")
     return True
+
+
+def with_its_size(meta: Meta, folder: Path) -> Meta:
+    """The run's meta with the size of pictures that it began with, where that follows from the objects':
+    the images may have become more. Raises DataError for a damaged snapshot."""
+    if not meta.config.model.smallest_px:
+        return meta
+    side = read_meta(folder).config.model.long_side_px
+    return replace(meta, config=with_changes(meta.config, {"model": {"long_side_px": side}}, str(folder)))
 
 
 def restore(run: Run, folder: Path) -> None:
@@ -68,6 +78,9 @@ def restore(run: Run, folder: Path) -> None:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         run.scaler.load_state_dict(state.pop("scaler"))
         run.state = RunState(**state)
+        if "decay_to" not in state:
+            # of a version that chose by keypoint AP alone
+            run.state.best_score = max(map(merit_of, run.state.epochs_log), default=-1.0)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
 
@@ -95,7 +108,7 @@ def is_finished(out: Path, schedule: ScheduleConfig) -> bool:
     state = read_json(path)
     try:
         last_step = state.get("decay_to") if schedule.until_learned else 0
-        return bool(state["step"] >= (last_step or schedule.max_steps))
+        return bool(state["step"] >= min(last_step or schedule.max_steps, schedule.max_steps))
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a run's state: {error!r}") from error
 

@@ -60,4 +60,5 @@ class Run:
     def last_step(self) -> int:
         """The run's end, as far as it is known."""
         schedule = self.config.schedule
-        return (self.state.decay_to if schedule.until_learned else 0) or schedule.max_steps
+        known = (self.state.decay_to if schedule.until_learned else 0) or schedule.max_steps
+        return min(known, schedule.max_steps)
