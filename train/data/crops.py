@@ -52,7 +52,8 @@ def cut_window(rgb: Rgb, window: Window, side_px: int) -> Rgb:
 
 
 def drawn_window(objects: Objects, width: int, height: int, config: CropConfig, seed: int) -> Window:
-    """A window about one of the objects, which it holds whole, or anywhere if there is none.
+    """A window about one of the objects, which it holds whole but for corners when it is turned; anywhere if
+    there is none.
 
     width, height: of the picture in px.
     """
