@@ -201,6 +201,12 @@ class ScheduleConfig(Section):
     steps_per_epoch: Annotated[int, Field(ge=1)] = 250
     until_learned: bool = False
 
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.until_learned and self.max_minutes is not None:
+            raise ValueError("max_minutes and until_learned are both given, expected one of them")
+        return self
+
 
 class TrainConfig(Section):
     model: ModelConfig
@@ -209,6 +215,15 @@ class TrainConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     amp: bool = False
+
+    @model_validator(mode="after")
+    def _stretches_of_a_known_run(self) -> Self:
+        if self.schedule.until_learned and isinstance(self.data.real_fraction, tuple):
+            raise ValueError(
+                "data.real_fraction is a list, a share for each stretch of a run, but this run goes on until "
+                "it has learned; give its length (STEPS=) or one share"
+            )
+        return self
 
 
 def preset_path(name: str, cuda: bool) -> Path:

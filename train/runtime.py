@@ -58,8 +58,9 @@ class ExportedObject:
 class Exported:
     """What the file's metadata says. objects: in the order of their labels, which count from 1.
 
-    long_side_px: of the network's input. score: the least score of a box, before its keypoints are known.
-    nms: IoU above which the weaker of two boxes was suppressed. Score and nms are part of the network.
+    long_side_px: of the network's input. score: the least score of a detection, where no other is asked for.
+    network_score: the least score that the network lets through, of a box before its keypoints are known.
+    nms: IoU above which the weaker of two boxes was suppressed. The last two are part of the network.
     crop_px: side of the network's input for a second look at each object, 0 for none; crop_reach: side of
     what it shows, as a multiple of the box's longer side.
     """
@@ -70,6 +71,7 @@ class Exported:
     nms: float
     crop_px: int
     crop_reach: float
+    network_score: float
 
 
 def detection_score(box_score: float, keypoint_scores: NDArray[Any]) -> float:
@@ -113,10 +115,12 @@ def square_about(box: Array, reach: float) -> tuple[int, int, int]:
 
 def cut(rgb: Rgb, left: int, top: int, side: int) -> Rgb:
     """(side, side, 3) of a picture (H, W, 3), whose edge goes on beyond it."""
-    columns = np.arange(left, left + side).clip(0, rgb.shape[1] - 1)
-    rows = np.arange(top, top + side).clip(0, rgb.shape[0] - 1)
-    shown: Rgb = rgb[rows[:, None], columns]
-    return shown
+    height, width = rgb.shape[:2]
+    left, top = min(left, width - 1), min(top, height - 1)
+    right, bottom = left + side, top + side
+    part = rgb[max(top, 0) : bottom, max(left, 0) : right]
+    beyond = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))
+    return np.pad(part, beyond, mode="edge") if any(map(any, beyond)) else part
 
 
 def in_its_place(box: Array, boxes: Array, scores: Array) -> int | None:
@@ -161,8 +165,8 @@ class OnnxDetector:
         except Exception as error:
             raise ValueError(f"{path}: not an ONNX file that onnxruntime can run: {error}") from error
         exported = read_metadata(dict(session.get_modelmeta().custom_metadata_map), str(path))
-        if score is not None and not exported.score <= score <= 1:
-            raise ValueError(f"score: {score:g}, expected {exported.score:g} (exported) to 1")
+        if score is not None and not exported.network_score <= score <= 1:
+            raise ValueError(f"score: {score:g}, expected {exported.network_score:g} (exported) to 1")
         return cls(session, exported, exported.score if score is None else score)
 
     def __call__(self, rgb: Rgb) -> list[Detection]:
@@ -170,7 +174,7 @@ class OnnxDetector:
         height, width = rgb.shape[:2]
         found = self._look(rgb, fit_size(width, height, self.exported.long_side_px))
         if self.exported.crop_px:
-            firsts = self._chosen(found, self.exported.score)
+            firsts = self._chosen(found, self.exported.network_score)
             found = [self._second_look(rgb, first) for first in firsts]
         return self._chosen(found, self._score)
 
@@ -234,6 +238,7 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
             nms=float(raw["nms"]),
             crop_px=int(raw.get("crop_px", 0)),
             crop_reach=float(raw.get("crop_reach", 1.0)),
+            network_score=float(raw.get("network_score", raw["score"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: damaged {METADATA!r} metadata: {error!r}") from error

@@ -24,8 +24,8 @@ import torch
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from synth.system.pictures import read_image
+from train.data.objects import resize
 from train.data.samples import read_samples
-from train.data.transforms import resize
 from train.detect.export import export
 from train.detect.predict import Detector, InferenceSettings
 from train.detect.quantize import quantize

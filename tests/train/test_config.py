@@ -6,7 +6,7 @@ from synth.errors import ConfigError
 from train.config import load_train_config, preset_path, with_changes
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", ["cpu", "crops", "gpu"])
 def test_shipped_presets_are_valid(name: str) -> None:
     load_train_config(preset_path(name, cuda=False))
 
@@ -41,6 +41,16 @@ def test_unknown_preset_names_the_known_ones() -> None:
         (
             "model: {backbone: mobilenet_v2, anchor_sizes: [[8, 9], [8], [8], [8]]}",
             "as many sizes on every level",
+        ),
+        (
+            "{model: {backbone: mobilenet_v2, anchor_sizes: [[8], [8], [8], [8]]}, "
+            "schedule: {until_learned: true, max_minutes: 3}}",
+            "max_minutes and until_learned are both given",
+        ),
+        (
+            "{model: {backbone: mobilenet_v2, anchor_sizes: [[8], [8], [8], [8]]}, "
+            "data: {real_fraction: [0, 0.5]}, schedule: {until_learned: true}}",
+            "this run goes on until it has learned; give its length",
         ),
     ],
 )

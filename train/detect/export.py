@@ -8,6 +8,7 @@ metadata's objects counted from 1, `keypoints` (N, K, 2), `keypoint_scores` (N, 
 import json
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +53,9 @@ def export(weights: Path, out: Path, file_format: ExportFormat, settings: Infere
     Raises DataError for unreadable weights, EnvironmentProblem if the `export` extra is not installed.
     """
     model, meta = load_model(snapshot_folder(weights))
-    set_detection_limits(model, settings)
+    # what the second look may raise is not cut off in the network
+    limits = replace(settings, score=None) if meta.config.model.crop_px else settings
+    set_detection_limits(model, limits)
     described = json.dumps(metadata(model, meta, settings))
     side = settings.long_side_px or meta.config.model.long_side_px
     example = torch.from_numpy(_example(side))
@@ -103,7 +106,8 @@ def metadata(model: KeypointDetector, meta: Meta, settings: InferenceSettings) -
         "long_side_px": settings.long_side_px or meta.config.model.long_side_px,
         "crop_px": meta.config.model.crop_px,
         "crop_reach": meta.config.model.crop_reach,
-        "score": model.roi_heads.score_thresh,
+        "score": model.roi_heads.score_thresh if settings.score is None else settings.score,
+        "network_score": model.roi_heads.score_thresh,
         "nms": model.roi_heads.nms_thresh,
         "mean": list(model.transform.image_mean),
         "std": list(model.transform.image_std),

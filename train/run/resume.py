@@ -78,6 +78,8 @@ def restore(run: Run, folder: Path) -> None:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         run.scaler.load_state_dict(state.pop("scaler"))
         run.state = RunState(**state)
+        if not run.config.schedule.until_learned:  # what was known of its end is no longer so
+            run.state.decay_from = run.state.decay_to = 0
         if "decay_to" not in state:
             # of a version that chose by keypoint AP alone
             run.state.best_score = max(map(merit_of, run.state.epochs_log), default=-1.0)

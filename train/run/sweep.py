@@ -27,6 +27,7 @@ from train.model.snapshot import labels_hash, make_meta
 from train.run.batches import TrainData
 from train.run.curves import write_learning_curve
 from train.run.engine import train
+from train.run.sources import large_enough
 from train.score.evaluate import detect_all, write_sheets
 from train.score.intervals import as_json, interval
 from train.score.metrics import evaluate
@@ -113,6 +114,7 @@ def sweep(
     shared = {p.image_path.resolve() for p in photos} & {p.image_path.resolve() for p in test}
     if shared:
         raise ConfigError(f"{min(shared)}: is among the photos to train on and among those to be scored on")
+    config = large_enough(config, (*rendered, *photos))
     todo = cells(photo_counts(counts, len(photos)), seeds)
     recipe: dict[str, Any] = {
         "object": category.name,

@@ -9,7 +9,6 @@ from train.data.crops import Window, cut_window, drawn_window
 from train.data.objects import Objects, affine
 
 
-@pytest.mark.parametrize(("x", "y"), DOTS)
 @pytest.mark.parametrize(
     "window",
     [
@@ -19,12 +18,16 @@ from train.data.objects import Objects, affine
         Window(20, 110, 300, 45),
     ],
 )
-def test_a_cut_keeps_the_dot_under_its_keypoint(window: Window, x: float, y: float) -> None:
-    moved = affine(one_keypoint(x, y), window.matrix(160)).keypoints[0, 0, :2]
-    shown = cut_window(painted(x, y), window, 160)
-    assert shown.shape == (160, 160, 3)
-    if (moved > 12).all() and (moved < 148).all():
-        assert centroid(shown) == pytest.approx(moved, abs=0.1)
+def test_a_cut_keeps_the_dot_under_its_keypoint(window: Window) -> None:
+    inside = 0
+    for x, y in DOTS:
+        moved = affine(one_keypoint(x, y), window.matrix(160)).keypoints[0, 0, :2]
+        shown = cut_window(painted(x, y), window, 160)
+        assert shown.shape == (160, 160, 3)
+        if (moved > 12).all() and (moved < 148).all():
+            assert centroid(shown) == pytest.approx(moved, abs=0.1)
+            inside += 1
+    assert inside
 
 
 def test_a_window_far_outside_the_picture_shows_its_edge() -> None:

@@ -20,8 +20,8 @@ from synth.types import KeypointSchema
 from tests.train.conftest import tiny
 from train import runtime
 from train.cli import main
+from train.data.objects import resize
 from train.data.samples import read_samples
-from train.data.transforms import resize
 from train.detect.export import export
 from train.detect.predict import Detector, InferenceSettings
 from train.detect.quantize import quantize

@@ -25,7 +25,7 @@ from train.detect.predict import Detector, InferenceSettings
 from train.detect.predict_files import distinct, overlay_names
 from train.model.build import build_model
 from train.model.snapshot import make_meta, write_snapshot
-from train.runtime import Exported, ExportedObject, OnnxDetector, drop_duplicates
+from train.runtime import Exported, ExportedObject, OnnxDetector, cut, drop_duplicates
 
 Maker = Callable[..., Any]
 
@@ -311,7 +311,7 @@ def test_an_exported_file_looks_twice_at_the_same_places(square: Any) -> None:
     theirs: Any = Spots()
     expected = Detector(ours, [category], 64, device, crop_px=128, crop_reach=1.5).found(square)
     kind = ExportedObject("glue_tube", category.schema.names, (), None, (0.1, 0.1), None)
-    found = OnnxDetector(theirs, Exported((kind,), 64, 0.05, 0.5, 128, 1.5), 0.05)(square)
+    found = OnnxDetector(theirs, Exported((kind,), 64, 0.05, 0.5, 128, 1.5, 0.05), 0.05)(square)
     assert theirs.sizes == ours.sizes
     np.testing.assert_allclose(found[0].box_xyxy, expected.boxes[0], atol=1e-4)
     np.testing.assert_allclose(found[0].keypoints, expected.keypoints[0], atol=1e-4)
@@ -347,7 +347,7 @@ def test_the_score_asked_for_is_that_of_the_second_look(square: Any) -> None:
     category, device = object_category("glue_tube")[0], torch.device("cpu")
     weak: Any = Weak()
     kind = ExportedObject("glue_tube", category.schema.names, (), None, (0.1, 0.1), None)
-    exported = Exported((kind,), 64, 0.05, 0.5, 128, 1.5)
+    exported = Exported((kind,), 64, 0.05, 0.5, 128, 1.5, 0.05)
     for score, count in ((0.5, 1), (0.95, 0)):
         assert len(Detector(weak, [category], 64, device, 128, 1.5, score).found(square).boxes) == count
         assert len(OnnxDetector(weak, exported, score)(square)) == count
@@ -363,7 +363,7 @@ def test_a_second_look_at_the_edge_gives_a_box_within_the_photo() -> None:
     assert found.boxes[0] == pytest.approx([517, 403, 640, 480], abs=1.5)
     assert (found.boxes[0, 2:] == (640, 480)).all()
     kind = ExportedObject("glue_tube", category.schema.names, (), None, (0.1, 0.1), None)
-    exported = OnnxDetector(spots, Exported((kind,), 64, 0.05, 0.5, 128, 1.5), 0.05)(rgb)
+    exported = OnnxDetector(spots, Exported((kind,), 64, 0.05, 0.5, 128, 1.5, 0.05), 0.05)(rgb)
     np.testing.assert_allclose(exported[0].box_xyxy, found.boxes[0], atol=1e-4)
 
 
@@ -379,3 +379,14 @@ def test_a_network_that_looks_twice_keeps_its_own_threshold_for_the_first_look(
         detector = Detector.load(folder, settings=InferenceSettings(score=0.7))
         assert detector._model.roi_heads.score_thresh == kept
         assert detector._score == 0.7
+
+
+@pytest.mark.parametrize(
+    ("left", "top", "side"), [(2, 3, 4), (-3, -2, 6), (5, 4, 9), (-4, -4, 20), (8, 6, 2)]
+)
+def test_a_cut_goes_on_with_the_rim_beyond_the_picture(left: int, top: int, side: int) -> None:
+    rgb = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    left_, top_ = min(left, 7), min(top, 5)
+    rows, columns = (np.arange(start, start + side) for start in (top_, left_))
+    expected = rgb[rows.clip(0, 5)[:, None], columns.clip(0, 7)]
+    np.testing.assert_array_equal(cut(rgb, left, top, side), expected)
