@@ -75,7 +75,10 @@ def evaluate_photos(
     sizes = meta.config.model
     mistakes = count_mistakes(truths, founds, categories, longer_sides(samples))
     result["mistakes"] = mistakes.as_json()
-    result["in_words"] = [*never_good(meta), *in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0)]
+    result["in_words"] = [
+        *never_good(meta, result["keypoints"]["ap"]),
+        *in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0),
+    ]
     draws = ap_draws(truths, founds, [category.schema for category in categories])
     result["confidence_95"]["keypoint_ap"] = interval(draws)
     result["keypoint_ap_draws"] = as_json(draws)
@@ -95,9 +98,10 @@ def longer_sides(samples: Sequence[Sample]) -> list[int]:
     return [max(sample.width, sample.height) for sample in samples]
 
 
-def never_good(meta: Meta) -> list[str]:
-    """A sentence about weights that were not good even on the images held out of their own training."""
-    if meta.score is None or meta.score >= GOOD_AP:
+def never_good(meta: Meta, keypoint_ap: float | None) -> list[str]:
+    """A sentence about weights that are bad on these photos, and were so on the images held out of their own
+    training. keypoint_ap: on these photos."""
+    if meta.score is None or max(meta.score, keypoint_ap or 0.0) >= GOOD_AP:
         return []
     return [
         f"on the images held out of their own training these weights reached keypoint AP {meta.score:.3f} at "
