@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from synth.errors import DataError
 from synth.types import Array
 
+MIN_AREA_SHARE, MAX_AREA_SHARE = 0.01, 2.0
+"""An area outside these shares of its box's is none of an object in it: some tools write 1, or nothing. A box
+cut off at the picture's border may be less than its object."""
 KINDS = {"f": "floats", "i": "integers", "b": "booleans"}
 
 
@@ -88,7 +91,11 @@ class Found:
 
 
 def truth_of(sample: Sample) -> Truth:
-    return Truth(sample.boxes, sample.labels, sample.keypoints, sample.area, sample.iscrowd)
+    """An area that cannot be the object's (MIN_AREA_SHARE, MAX_AREA_SHARE) is replaced by its box's."""
+    of_box = np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1)
+    likely = (sample.area >= MIN_AREA_SHARE * of_box) & (sample.area <= MAX_AREA_SHARE * of_box)
+    area = np.where(likely, sample.area, of_box)
+    return Truth(sample.boxes, sample.labels, sample.keypoints, area, sample.iscrowd)
 
 
 def _check_objects(objects: Truth | Sample) -> None:

@@ -1,6 +1,7 @@
 """From what the command line names to what the engine needs."""
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,10 @@ from train.data.online import OnlineImages, online_validation
 from train.data.samples import hold_out, read_samples
 from train.model.snapshot import Meta, labels_hash, make_meta, weights_hash
 from train.run.batches import TrainData
+from train.score.labels import labels_in_words
 from train.types import Sample
+
+log = logging.getLogger(__name__)
 
 SMALL_SHARE = 0.05
 SIZE_STEP_PX, LARGEST_PX = 64, 1280
@@ -81,6 +85,7 @@ def load_run(
         config = with_changes(config, {"data": {"real_fraction": only}}, "real fraction")
     rendered = [read_samples(path, *categories, object_=sources.object_) for path in folders]
     photos = read_samples(real, *categories, object_=sources.object_) if real is not None else ()
+    labelled_photos = photos
     if validation is not None:
         chosen = read_samples(validation, *categories, object_=sources.object_)
     elif photos and config.data.real_fraction != 0:
@@ -92,6 +97,9 @@ def load_run(
         halves = [hold_out(samples, config.data.holdout, config.seed) for samples in rendered]
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
+    for path, labelled in ((real, labelled_photos), (validation, chosen)):
+        for sentence in labels_in_words(labelled) if path is not None else ():
+            log.warning("%s: %s", path, sentence)
     images = tuple(sample for part in rendered for sample in part)
     config = large_enough(config, (*images, *photos, *chosen))
     if online is None:

@@ -30,6 +30,7 @@ from train.run.engine import train
 from train.run.sources import large_enough
 from train.score.evaluate import detect_all, write_sheets
 from train.score.intervals import as_json, interval
+from train.score.labels import boxes_as_labelled
 from train.score.metrics import evaluate
 from train.score.precision import ap_draws
 from train.types import Sample, truth_of
@@ -182,7 +183,8 @@ def _score(detector: Detector, category: Category, test: Sequence[Sample], folde
     truths = [truth_of(sample) for sample in test]
     write_sheets(folder, test, founds, [category])
     draws = ap_draws(truths, founds, [category.schema])
-    return {**evaluate(truths, founds, [category]), "keypoint_ap_draws": as_json(draws)}
+    compared = boxes_as_labelled(test, founds, [category])
+    return {**evaluate(truths, compared, [category]), "keypoint_ap_draws": as_json(draws)}
 
 
 def summary(out: Path, todo: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -8,9 +8,11 @@ import numpy as np
 from train.detect.predict import Detector
 from train.model.heatmaps import Calibration
 from train.run.state import Run
-from train.score.evaluate import detect_all, longer_sides, write_sheet
+from train.score.evaluate import detect_all, picture_sizes, write_sheet
+from train.score.labels import boxes_as_labelled
 from train.score.metrics import evaluate
 from train.score.mistakes import count_mistakes, in_words
+from train.score.outcomes import list_outcomes
 from train.score.reliability import fit_calibrations
 from train.types import truth_of
 
@@ -53,7 +55,8 @@ def validate(run: Run) -> Validation:
     samples = run.data.validation
     founds = detect_all(detector, samples)
     truths = [truth_of(sample) for sample in samples]
-    result = evaluate(truths, founds, categories)
+    compared = boxes_as_labelled(samples, founds, categories)
+    result = evaluate(truths, compared, categories)
     scores = {
         "bbox AP": result["bbox"]["ap"] or 0.0,
         "keypoint AP": result["keypoints"]["ap"] or 0.0,
@@ -62,9 +65,9 @@ def validate(run: Run) -> Validation:
     }
     shown = np.unique(np.linspace(0, len(samples) - 1, PROGRESS_IMAGES).round().astype(int))
     write_sheet(run.out / PROGRESS, [(samples[i], founds[i], "") for i in shown], categories)
-    mistakes = count_mistakes(truths, founds, categories, longer_sides(samples))
+    mistakes = count_mistakes(list_outcomes(truths, compared, categories, picture_sizes(samples)))
     return Validation(
         scores,
-        fit_calibrations(truths, founds, len(categories)),
+        fit_calibrations(truths, compared, categories),
         tuple(in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0)),
     )

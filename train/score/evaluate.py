@@ -22,9 +22,11 @@ from train.detect.predict import Detector, snapshot_folder
 from train.model.snapshot import Meta, labels_hash, provenance, read_meta
 from train.score.answers import LEGEND, draw_answers
 from train.score.intervals import as_json, interval
+from train.score.labels import boxes_are_extents, boxes_as_labelled, labels_in_words
 from train.score.matching import keypoint_errors
 from train.score.metrics import evaluate
-from train.score.mistakes import count_mistakes, in_words
+from train.score.mistakes import bias_in_words, count_mistakes, in_words
+from train.score.outcomes import grouped, list_outcomes
 from train.score.precision import ap_draws
 from train.score.reliability import reliability, uncalibrated
 from train.score.report_page import percents, write_report
@@ -64,19 +66,24 @@ def evaluate_photos(
     samples = read_samples(real, *categories, object_=object_)
     founds = detect_all(detector, samples, "evaluating")
     truths = [truth_of(sample) for sample in samples]
+    compared = boxes_as_labelled(samples, founds, categories)
     result: dict[str, Any] = {
         "object": ", ".join(category.name for category in categories),
         "weights": str(snapshot_folder(weights)),
         "data": str(real),
-        **evaluate(truths, founds, categories),
-        "per_image": per_image(samples, truths, founds),
+        **evaluate(truths, compared, categories),
+        "boxes_are_extents": boxes_are_extents(samples),
+        "per_image": per_image(samples, truths, compared, categories),
     }
     meta = read_meta(snapshot_folder(weights))
     sizes = meta.config.model
-    mistakes = count_mistakes(truths, founds, categories, longer_sides(samples))
-    result["mistakes"] = mistakes.as_json()
+    outcomes = list_outcomes(truths, compared, categories, picture_sizes(samples))
+    mistakes = count_mistakes(outcomes)
+    result["mistakes"] = {**mistakes.as_json(), **grouped(outcomes)}
+    result["bias_in_words"] = bias_in_words(mistakes)
     result["in_words"] = [
         *never_good(meta, result["keypoints"]["ap"]),
+        *labels_in_words(samples),
         *in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0),
     ]
     draws = ap_draws(truths, founds, [category.schema for category in categories])
@@ -84,8 +91,8 @@ def evaluate_photos(
     result["keypoint_ap_draws"] = as_json(draws)
     write_sheets(out, samples, founds, categories)
     folder = snapshot_folder(weights)
-    before = reliability(truths, uncalibrated(founds, detector.calibration))
-    after = reliability(truths, founds)
+    before = reliability(truths, uncalibrated(compared, detector.calibration), categories)
+    after = reliability(truths, compared, categories)
     result["calibration_error"] = {"before": before.error, "after": after.error}
     used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
     write_report(out / "report.html", result, samples, founds, categories, (before, after), meta, used)
@@ -93,9 +100,9 @@ def evaluate_photos(
     return result
 
 
-def longer_sides(samples: Sequence[Sample]) -> list[int]:
-    """Of each photo its longer side, px."""
-    return [max(sample.width, sample.height) for sample in samples]
+def picture_sizes(samples: Sequence[Sample]) -> list[tuple[int, int]]:
+    """Width and height of each photo, px."""
+    return [(sample.width, sample.height) for sample in samples]
 
 
 def never_good(meta: Meta, keypoint_ap: float | None) -> list[str]:
@@ -109,21 +116,24 @@ def never_good(meta: Meta, keypoint_ap: float | None) -> list[str]:
     ]
 
 
-def image_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Array:
+def image_errors(truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]) -> Array:
     """(images,) mean error of each image's labelled keypoints, as a share of their box's longer side; errors
     count 1 at most, and so do keypoints that were not found."""
-    errors = keypoint_errors(truths, founds)
+    errors = keypoint_errors(truths, founds, categories)
     share = np.minimum(errors.error_px / errors.side_px, NOT_FOUND_SHARE)
     total = np.bincount(errors.image, weights=share, minlength=len(truths))
     return np.asarray(total / np.maximum(np.bincount(errors.image, minlength=len(truths)), 1))
 
 
 def per_image(
-    samples: Sequence[Sample], truths: Sequence[Truth], founds: Sequence[Found]
+    samples: Sequence[Sample],
+    truths: Sequence[Truth],
+    founds: Sequence[Found],
+    categories: Sequence[Category],
 ) -> list[dict[str, Any]]:
     """For each photo its file, from the folder that holds all, and the error of each labelled keypoint as a
     share of its box's longer side, None where the object was not found."""
-    errors = keypoint_errors(truths, founds)
+    errors = keypoint_errors(truths, founds, categories)
     root = os.path.commonpath([sample.image_path.parent for sample in samples])
     share = errors.error_px / errors.side_px
     return [
@@ -139,7 +149,7 @@ def write_sheets(
     out: Path, samples: Sequence[Sample], founds: Sequence[Found], categories: Sequence[Category]
 ) -> None:
     """predictions.jpg: images spread evenly over the set. worst.jpg: those with the largest errors."""
-    worst = image_errors([truth_of(s) for s in samples], founds)
+    worst = image_errors([truth_of(s) for s in samples], founds, categories)
     spread = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_IMAGES, len(samples))).round().astype(int))
     for name, chosen in (
         ("predictions.jpg", spread.tolist()),
@@ -179,10 +189,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     if result["by_object"]:
         console.print(_by_object(result["by_object"]))
 
-    each = Table(
-        caption="median, p90: px; bias: mean error in % of the object's side, along and across it, and "
-        "in the picture to the right and down"
-    )
+    each = Table(caption=f"median, p90: px. {result.get('bias_in_words', '')}")
     each.add_column("keypoint", overflow="fold")
     for column in ("PCK@0.05", "PCK@0.10", "median", "p90", "bias", "in picture"):
         each.add_column(column, justify="right", no_wrap=True)

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.dataset.coco import Category
 from synth.types import NOT_LABELLED, Array
 from train.types import Found, Truth
 
+MIN_MATCH_OKS = 0.5
+"""From this similarity on keypoints say which object a detection found: COCO's lowest threshold."""
 MIN_MATCH_IOU = 0.3
+"""From this overlap on boxes say it, where keypoints do not."""
 
 
 @dataclass(frozen=True)
@@ -43,36 +47,59 @@ def box_iou(a: Array, b: Array) -> Array:
     return np.asarray(shared / np.maximum(area_a[:, None] + area_b[None, :] - shared, 1e-12))
 
 
-def oks(truth: Array, found: Array, area: float, sigmas: Sequence[float]) -> float:
+def oks(truth: Array, found: Array, area: float, sigmas: Sequence[float]) -> Array:
     """Object keypoint similarity in [0, 1]: mean over labelled keypoints of exp(-d^2 / (8 area sigma^2)).
 
-    truth: (K, 3) x, y px, v. found: (K, 2) px. area: of the object, px^2. sigmas: (K,) share of the root of
-    the area by which annotators differ. nan when nothing is labelled. Source: COCO's keypoint evaluation.
+    truth: (K, 3) x, y px, v. found: (M, K, 2) px. area: of the object, px^2. sigmas: (K,) share of the root
+    of the area by which annotators differ. Returns (M,), nan when nothing is labelled. Source: COCO's
+    keypoint evaluation.
     """
     labelled = truth[:, 2] > NOT_LABELLED
     if not labelled.any():
-        return float("nan")
-    squared = ((truth[:, :2] - found) ** 2).sum(axis=1)
-    terms = np.exp(-squared / (8 * max(area, 1e-9) * np.square(sigmas)))
-    return float(terms[labelled].mean())
+        return np.full(len(found), np.nan)
+    squared = ((truth[labelled, :2] - found[:, labelled]) ** 2).sum(axis=2)
+    tolerated = 8 * max(area, 1e-9) * np.square(np.asarray(sigmas)[labelled])
+    return np.asarray(np.exp(-squared / tolerated).mean(axis=1))
 
 
-def match_detections(truth: Truth, found: Found) -> list[int | None]:
+def extents(points: Array) -> Array:
+    """(M, 4) boxes, xyxy, that just hold each one's points (M, K, 2), K at least 1."""
+    return np.concatenate((points.min(axis=1), points.max(axis=1)), axis=1)
+
+
+def agreement(truth: Truth, found: Found, categories: Sequence[Category]) -> Array:
+    """How well each detection fits each labelled object, (N, M) in [0, 2]: 1 + OKS where the keypoints agree
+    (MIN_MATCH_OKS), else the overlap of boxes (MIN_MATCH_IOU), 0 where neither does.
+
+    The overlap is that of the boxes or of the extents of the keypoints that are labelled, whichever is
+    larger: so it does not hang on what a label's box was drawn about. categories: in the order of labels.
+    """
+    fits = np.zeros((len(truth.boxes), len(found.boxes)))
+    overlap = box_iou(truth.boxes, found.boxes)
+    for i, points in enumerate(truth.keypoints):
+        schema = categories[truth.labels[i] - 1].schema
+        k, labelled = len(schema), points[:, 2] > NOT_LABELLED
+        if labelled.any():
+            extent = extents(points[None, labelled, :2])
+            overlap[i] = np.maximum(overlap[i], box_iou(extent, extents(found.keypoints[:, labelled]))[0])
+        similar = oks(points[:k], found.keypoints[:, :k], float(truth.area[i]), schema.oks_sigmas)
+        near = np.where(overlap[i] >= MIN_MATCH_IOU, overlap[i], 0.0)
+        fits[i] = np.where(similar >= MIN_MATCH_OKS, 1 + similar, near)
+    return np.where(truth.labels[:, None] == found.labels, fits, 0.0)
+
+
+def match_detections(truth: Truth, found: Found, categories: Sequence[Category]) -> list[int | None]:
     """For each of the N labelled objects the index of the detection that found it, or None.
 
-    Detections choose in order of falling score; each takes the free object of its label whose box it covers
-    best, if the boxes' IoU is at least MIN_MATCH_IOU.
+    Detections choose in order of falling score, as COCO's do; each takes the free object that it agrees with
+    best, if it agrees with one.
     """
     chosen: list[int | None] = [None] * len(truth.boxes)
-    iou = box_iou(truth.boxes, found.boxes)
+    fits = agreement(truth, found, categories)
     for detection in np.argsort(-found.scores, kind="stable"):
-        free = [
-            i
-            for i, taken in enumerate(chosen)
-            if taken is None and not truth.iscrowd[i] and truth.labels[i] == found.labels[detection]
-        ]
-        best = max(free, key=lambda i: float(iou[i, detection]), default=None)
-        if best is not None and iou[best, detection] >= MIN_MATCH_IOU:
+        free = [i for i, taken in enumerate(chosen) if taken is None and not truth.iscrowd[i]]
+        best = max(free, key=lambda i: float(fits[i, detection]), default=None)
+        if best is not None and fits[best, detection] > 0:
             chosen[best] = int(detection)
     return chosen
 
@@ -93,12 +120,14 @@ def object_axes(keypoints: Array) -> Array:
     return np.eye(2)
 
 
-def keypoint_errors(truths: Sequence[Truth], founds: Sequence[Found]) -> Errors:
+def keypoint_errors(
+    truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]
+) -> Errors:
     """Matches every image and lists the error of each labelled keypoint; crowds do not count."""
     rows: list[tuple[int, int, int, int, float, float]] = []
     vectors: list[tuple[Array, Array]] = []
     for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
-        for i, detection in enumerate(match_detections(truth, found)):
+        for i, detection in enumerate(match_detections(truth, found, categories)):
             if truth.iscrowd[i]:
                 continue
             points = truth.keypoints[i]

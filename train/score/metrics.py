@@ -1,4 +1,4 @@
-"""How good detections are: COCO's average precision, PCK, pixel errors and their bias.
+"""How good detections are: COCO's average precision, PCK, pixel errors and the bias of right keypoints.
 
 Everything is in px of the picture the labels were made on, (0, 0) = its top-left corner. Labels count the
 categories from 1; keypoints are as many as the category with most has, v = 0 beyond an object's own.
@@ -18,6 +18,8 @@ from train.score.precision import Precision, average_precision, mean_precision
 from train.types import Found, Truth
 
 PCK_THRESHOLDS = (0.05, 0.10)
+RIGHT_WITHIN = PCK_THRESHOLDS[-1]
+"""Share of the box's longer side within which a keypoint stands at its own place."""
 
 
 def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None) -> float | None:
@@ -40,10 +42,11 @@ def evaluate(
     truths, founds: an entry an image. categories: in the order of their labels.
 
     error_px and error_share (of the box's longer side) count found keypoints only: `not_found` says how many
-    labelled keypoints that leaves out. Of several categories, `by_object` tells them apart, average precision
-    is the mean of theirs, and all else is of their objects together.
+    labelled keypoints that leaves out. A keypoint's bias is the median error of those that are right
+    (RIGHT_WITHIN): one on another's place does not say where its own is. Of several categories, `by_object`
+    tells them apart, average precision is the mean of theirs, and all else is of their objects together.
     """
-    errors = keypoint_errors(truths, founds)
+    errors = keypoint_errors(truths, founds, categories)
     schemas = [category.schema for category in categories]
     several = len(categories) > 1
     return {
@@ -60,7 +63,7 @@ def evaluate(
         "error_share": _median_and_p90((errors.error_px / errors.side_px)[np.isfinite(errors.error_px)]),
         "confidence_95": bootstrap(errors, len(truths)),
         "n_images": len(truths),
-        **_counts(truths, founds, range(1, len(categories) + 1)),
+        **_counts(truths, founds, categories, range(1, len(categories) + 1)),
         "n_keypoints": len(errors.error_px),
         "not_found": int((~np.isfinite(errors.error_px)).sum()),
         "oks_sigmas": {c.name: list(c.schema.oks_sigmas) for c in categories}
@@ -72,7 +75,7 @@ def evaluate(
             for k, name in enumerate(category.schema.names)
         },
         "by_object": {
-            category.name: _one_object(truths, founds, errors, label, category)
+            category.name: _one_object(truths, founds, errors, label, categories)
             for label, category in enumerate(categories, start=1)
             if several
         },
@@ -86,26 +89,32 @@ def _precision(bbox: Precision, keypoints: Precision) -> dict[str, dict[str, flo
     }
 
 
-def _counts(truths: Sequence[Truth], founds: Sequence[Found], labels: Sequence[int]) -> dict[str, int]:
+def _counts(
+    truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category], labels: Sequence[int]
+) -> dict[str, int]:
     counts = {"n_objects": 0, "n_found": 0}
     for truth, found in zip(truths, founds, strict=True):
         counted = np.flatnonzero(~truth.iscrowd & np.isin(truth.labels, labels))
-        matched = match_detections(truth, found)
+        matched = match_detections(truth, found, categories)
         counts["n_objects"] += len(counted)
         counts["n_found"] += sum(matched[i] is not None for i in counted)
     return counts
 
 
 def _one_object(
-    truths: Sequence[Truth], founds: Sequence[Found], errors: Errors, label: int, category: Category
+    truths: Sequence[Truth],
+    founds: Sequence[Found],
+    errors: Errors,
+    label: int,
+    categories: Sequence[Category],
 ) -> dict[str, Any]:
-    sigmas, rows = category.schema.oks_sigmas, errors.label == label
+    sigmas, rows = categories[label - 1].schema.oks_sigmas, errors.label == label
     return {
         **_precision(
             average_precision(truths, founds, sigmas, "bbox", label),
             average_precision(truths, founds, sigmas, "keypoints", label),
         ),
-        **_counts(truths, founds, [label]),
+        **_counts(truths, founds, categories, [label]),
         "pck": _pck_table(errors, rows),
         "error_px": _median_and_p90(errors.error_px[rows & np.isfinite(errors.error_px)]),
     }
@@ -124,13 +133,14 @@ def _median_and_p90(values: Array) -> dict[str, float | None]:
 def _one_keypoint(errors: Errors, label: int, k: int) -> dict[str, Any]:
     rows = (errors.label == label) & (errors.keypoint == k)
     found = rows & np.isfinite(errors.error_px)
+    right = rows & (errors.error_px <= RIGHT_WITHIN * errors.side_px)
     bias: dict[str, list[float] | None] = {"px": None, "share": None, "picture_share": None}
-    if found.any():
-        side = errors.side_px[found, None]
+    if right.any():
+        side = errors.side_px[right, None]
         bias = {
-            "px": errors.vector[found].mean(axis=0).tolist(),
-            "share": (errors.vector[found] / side).mean(axis=0).tolist(),
-            "picture_share": (errors.in_picture[found] / side).mean(axis=0).tolist(),
+            "px": np.median(errors.vector[right], axis=0).tolist(),
+            "share": np.median(errors.vector[right] / side, axis=0).tolist(),
+            "picture_share": np.median(errors.in_picture[right] / side, axis=0).tolist(),
         }
     return {
         "n": int(rows.sum()),

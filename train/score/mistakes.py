@@ -2,22 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from synth.dataset.coco import Category
-from synth.types import NOT_LABELLED, Array
-from train.score.matching import MIN_MATCH_IOU, box_iou, match_detections
-from train.types import Found, Truth
+from train.score.metrics import RIGHT_WITHIN
+from train.score.outcomes import Outcome
 
-RIGHT_WITHIN = 0.10
-"""Share of the box's longer side within which a keypoint is right, as PCK@0.10 counts."""
-LARGE_BOX = 1.5
-"""A detection's box is too large from this multiple of the labelled box's area on."""
-SHOWN_SCORE = 0.5
-"""Detections at least as sure as this count as false finds, or as finding an object twice."""
 WORTH_SAYING = 0.1
 """Share of keypoints or objects above which a kind of mistake is put into words."""
 SMALL_PX = 24
@@ -31,7 +23,8 @@ class Mistakes:
     keypoints: labelled ones, each of which is right, wrong_name (nearer than RIGHT_WITHIN to another keypoint
     of its object), elsewhere, or not_found (its object was missed).
     wrong_names: ((name, name of the keypoint it stands on), times), the most frequent first.
-    objects: labelled ones, of which `missed` were not found and `large_boxes` found with too large a box.
+    objects: labelled ones, of which `missed` were not found, and `large_boxes` and `small_boxes` found with a
+    box much larger or smaller than the labelled one.
     twice, false_finds: sure detections on an object that a better one found, and on none.
     missed_size: median longer side of the missed objects' boxes as a share of the picture's, None without.
     """
@@ -45,77 +38,37 @@ class Mistakes:
     objects: int
     missed: int
     large_boxes: int
+    small_boxes: int
     twice: int
     false_finds: int
     missed_size: float | None
+
+    @property
+    def names_are_learned(self) -> bool:
+        """Whether few of the found keypoints stand on another's place."""
+        return self.wrong_name <= WORTH_SAYING * max(self.keypoints - self.not_found, 1)
 
     def as_json(self) -> dict[str, Any]:
         rows = [{"keypoint": a, "stands_on": b, "times": n} for (a, b), n in self.wrong_names]
         return {**vars(self), "wrong_names": rows}
 
 
-def count_mistakes(
-    truths: Sequence[Truth],
-    founds: Sequence[Found],
-    categories: Sequence[Category],
-    longer_px: Sequence[int],
-) -> Mistakes:
-    """longer_px: of each picture, its longer side."""
-    kinds: Counter[str] = Counter()
+COUNTED = [f.name for f in fields(Mistakes) if f.name not in ("wrong_names", "missed_size")]
+
+
+def count_mistakes(outcomes: Sequence[Outcome]) -> Mistakes:
+    """The sum over a set of images."""
+    counts: Counter[str] = Counter()
     names: Counter[tuple[str, str]] = Counter()
-    missed_sizes: list[float] = []
-    for truth, found, longer in zip(truths, founds, longer_px, strict=True):
-        matched = match_detections(truth, found)
-        for i in np.flatnonzero(~truth.iscrowd):
-            detection = matched[i]
-            labelled = truth.keypoints[i, :, 2] > NOT_LABELLED
-            size = truth.boxes[i, 2:] - truth.boxes[i, :2]
-            kinds["objects"] += 1
-            kinds["keypoints"] += int(labelled.sum())
-            if detection is None:
-                kinds["missed"] += 1
-                kinds["not_found"] += int(labelled.sum())
-                missed_sizes.append(float(size.max()) / longer)
-                continue
-            found_size = found.boxes[detection, 2:] - found.boxes[detection, :2]
-            kinds["large_boxes"] += bool(np.prod(found_size) >= LARGE_BOX * np.prod(size))
-            schema = categories[truth.labels[i] - 1].schema
-            stands_on = nearest_keypoints(truth.keypoints[i], found.keypoints[detection], float(size.max()))
-            for k in np.flatnonzero(labelled):
-                other = int(stands_on[k])
-                kinds["right" if other == k else "elsewhere" if other < 0 else "wrong_name"] += 1
-                if other >= 0 and other != k:
-                    names[schema.names[k], schema.names[other]] += 1
-        kinds.update(_surplus(truth, found, matched))
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+        names.update(outcome.names)
+    missed_sizes = [outcome.size for outcome in outcomes if outcome.counts["missed"]]
     return Mistakes(
-        **{kind: kinds[kind] for kind in ("keypoints", "right", "wrong_name", "elsewhere", "not_found")},
+        **{kind: counts[kind] for kind in COUNTED},
         wrong_names=tuple(names.most_common()),
-        **{kind: kinds[kind] for kind in ("objects", "missed", "large_boxes", "twice", "false_finds")},
         missed_size=float(np.median(missed_sizes)) if missed_sizes else None,
     )
-
-
-def nearest_keypoints(truth: Array, found: Array, side_px: float) -> Array:
-    """(K,) which labelled keypoint each found one stands on: its own where that is near enough, else the
-    nearest, -1 where none is near enough. truth: (K, 3). found: (K, 2). side_px: of the box, the longer."""
-    distance = np.linalg.norm(found[:, None] - truth[None, :, :2], axis=2)
-    distance[:, truth[:, 2] <= NOT_LABELLED] = np.inf
-    within = RIGHT_WITHIN * side_px
-    nearest = np.where(distance.min(axis=1) <= within, distance.argmin(axis=1), -1)
-    return np.where(np.diagonal(distance) <= within, np.arange(len(truth)), nearest)
-
-
-def _surplus(truth: Truth, found: Found, matched: Sequence[int | None]) -> Counter[str]:
-    """Sure detections that found no object of their own."""
-    kinds: Counter[str] = Counter()
-    overlap = box_iou(truth.boxes, found.boxes)
-    for detection in np.flatnonzero(found.scores >= SHOWN_SCORE):
-        if detection in matched:
-            continue
-        on = (overlap[:, detection] >= MIN_MATCH_IOU) & (truth.labels == found.labels[detection])
-        if not (on & truth.iscrowd).any():
-            kinds["twice" if on.any() else "false_finds"] += 1
-    return kinds
 
 
 def in_words(mistakes: Mistakes, long_side_px: int, crops: bool) -> list[str]:
@@ -138,7 +91,7 @@ def in_words(mistakes: Mistakes, long_side_px: int, crops: bool) -> list[str]:
         else:
             text += ": not learned yet, train longer"
         said.append(text)
-    if m.wrong_name > WORTH_SAYING * found_keypoints:
+    if not m.names_are_learned:
         (one, other), times = m.wrong_names[0]
         longer = "train longer" if crops else "train longer, or on crops (PRESET=crops)"
         said.append(
@@ -152,7 +105,30 @@ def in_words(mistakes: Mistakes, long_side_px: int, crops: bool) -> list[str]:
             "object's size: not learned yet, train longer"
         )
     if m.large_boxes > WORTH_SAYING * m.objects:
-        said.append(f"{m.large_boxes} boxes are larger than their object by half or more")
+        said.append(f"{m.large_boxes} boxes are larger than their object's by half or more")
+    if m.small_boxes > WORTH_SAYING * m.objects:
+        said.append(
+            f"{m.small_boxes} boxes are smaller than their object's by a third or more: where its keypoints "
+            "are right, the labels' boxes are drawn generously, and bbox AP says little"
+        )
     if m.twice + m.false_finds > WORTH_SAYING * m.objects:
         said.append(f"{m.twice} objects were found twice, {m.false_finds} finds are on no object")
     return said
+
+
+def bias_in_words(mistakes: Mistakes) -> str:
+    """What the bias of a keypoint means, given what else goes wrong."""
+    meaning = (
+        f"Bias: median error of the keypoints that are right within {RIGHT_WITHIN:.0%} of the object's "
+        "longer side, in % of it: along and across the object, and to the right and down in the picture. "
+    )
+    if not mistakes.names_are_learned:
+        return meaning + (
+            f"{mistakes.wrong_name} keypoints stand in the right place under the wrong name: as long as "
+            "names are not learned, the bias says nothing against object.yaml."
+        )
+    return meaning + (
+        "A bias means that the keypoint stands elsewhere in object.yaml than where the photos label it; "
+        "scatter is for training. Down in the picture: it lies on an axis where the photos label the "
+        "surface; see `radius` in docs/object-yaml.md."
+    )

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from synth.dataset.coco import Category
 from synth.types import NOT_LABELLED, Array
 from train.model.heatmaps import EPSILON, Calibration
 from train.score.matching import match_detections
@@ -34,26 +35,28 @@ class Reliability:
 
 
 def scored_keypoints(
-    truths: Sequence[Truth], founds: Sequence[Found], threshold: float = RIGHT_WITHIN
+    truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]
 ) -> tuple[Array, Array, Array]:
     """(R,) confidences of the labelled keypoints of found objects, 1 where right, else 0, and labels."""
     rows: list[tuple[float, float, int]] = []
     for truth, found in zip(truths, founds, strict=True):
-        for i, detection in enumerate(match_detections(truth, found)):
+        for i, detection in enumerate(match_detections(truth, found, categories)):
             if detection is None or found.keypoint_scores is None:
                 continue
             side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
             for k in np.flatnonzero(truth.keypoints[i, :, 2] > NOT_LABELLED):
                 away = float(np.hypot(*(truth.keypoints[i, k, :2] - found.keypoints[detection, k])))
-                right = float(away <= threshold * side)
+                right = float(away <= RIGHT_WITHIN * side)
                 rows.append((float(found.keypoint_scores[detection, k]), right, int(truth.labels[i])))
     scores, rights, labels = np.array(rows, dtype=np.float64).reshape(-1, 3).T
     return scores, rights, labels
 
 
-def reliability(truths: Sequence[Truth], founds: Sequence[Found]) -> Reliability:
+def reliability(
+    truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]
+) -> Reliability:
     """How far the confidences of the labelled keypoints of found objects are probabilities of being right."""
-    scores, right, _ = scored_keypoints(truths, founds)
+    scores, right, _ = scored_keypoints(truths, founds, categories)
     order = np.argsort(scores, kind="stable")
     groups = [g for g in np.array_split(order, BINS) if len(g)]
     confidence = np.array([scores[g].mean() for g in groups])
@@ -63,10 +66,12 @@ def reliability(truths: Sequence[Truth], founds: Sequence[Found]) -> Reliability
     return Reliability(confidence, correct, count, RIGHT_WITHIN, error)
 
 
-def fit_calibrations(truths: Sequence[Truth], founds: Sequence[Found], count: int) -> tuple[Calibration, ...]:
-    """The calibration of each of the labels 1 to `count`, fitted on its own keypoints."""
-    scores, right, labels = scored_keypoints(truths, founds)
-    own = [labels == label for label in range(1, count + 1)]
+def fit_calibrations(
+    truths: Sequence[Truth], founds: Sequence[Found], categories: Sequence[Category]
+) -> tuple[Calibration, ...]:
+    """The calibration of each category, fitted on its own keypoints."""
+    scores, right, labels = scored_keypoints(truths, founds, categories)
+    own = [labels == label for label in range(1, len(categories) + 1)]
     return tuple(fit_calibration(scores[rows], right[rows]) for rows in own)
 
 

@@ -1,6 +1,5 @@
 """One HTML page about an evaluation, self-contained: no script, no network, nothing beside it."""
 
-import base64
 import io
 import json
 from collections.abc import Sequence
@@ -8,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,19 +15,25 @@ from matplotlib.figure import Figure
 
 from synth.dataset.coco import Category
 from synth.system.files import write_text
-from synth.system.pictures import read_image
-from synth.types import NOT_LABELLED, VISIBLE, Array, Rgb
+from synth.types import VISIBLE, Array
 from train.model.snapshot import Meta
-from train.score.answers import draw_answers
-from train.score.matching import Errors, keypoint_errors, match_detections
+from train.score.matching import Errors, keypoint_errors
 from train.score.metrics import pck
+from train.score.outcomes import SHOWN_SCORE
 from train.score.reliability import Reliability
-from train.types import Found, Sample, Truth, truth_of
+from train.score.worst import worst_objects
+from train.types import Found, Sample, truth_of
 
-CASES = 24
-CASE_PX = 320
-CASE_MARGIN = 0.25
 CURVE_TO = 0.2
+FIND_COLUMNS = (
+    ("labelled", "objects"),
+    ("missed", "missed"),
+    ("false finds", "false_finds"),
+    ("found twice", "twice"),
+    ("box too large", "large_boxes"),
+    ("keypoints", "keypoints"),
+    ("with a wrong name", "wrong_name"),
+)
 SIZE_EDGES_PX = (0.0, 96.0, 192.0, 384.0, float("inf"))
 INK, ACCENT = "#5b6875", "#1f6feb"
 
@@ -44,12 +48,12 @@ def write_report(
     meta: Meta,
     used: Sequence[tuple[str, str]],
 ) -> None:
-    """result: of metrics.evaluate with `object` and `data`. reliable: before calibration and after.
+    """result: what eval.json holds. reliable: before calibration and after.
 
     used: name and value of weights and data.
     """
     truths = [truth_of(sample) for sample in samples]
-    errors = keypoint_errors(truths, founds)
+    errors = keypoint_errors(truths, founds, categories)
     shares = np.where(np.isfinite(errors.error_px), errors.error_px / errors.side_px, np.inf)
     environment = Environment(
         loader=PackageLoader("train.score"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
@@ -58,15 +62,16 @@ def write_report(
         result=result,
         cards=_cards(result),
         gap=_gap(result, meta),
-        words=result.get("in_words", []),
+        words=result["in_words"],
         plots=_plots(shares, *reliable),
         tables=[
             *([_by_object(result)] if result["by_object"] else []),
             _by_keypoint(result),
             _by_visibility(result, errors),
             _by_size(errors, shares),
+            _finds(result["mistakes"]),
         ],
-        cases=_cases(samples, truths, founds, categories),
+        cases=worst_objects(samples, truths, founds, categories),
         used=used,
         config=json.dumps(meta.config.model_dump(mode="json"), indent=1),
     )
@@ -132,12 +137,7 @@ def _by_keypoint(result: dict[str, Any]) -> dict[str, Any]:
         )
     columns = ["keypoint", "labelled", "PCK@0.05", "PCK@0.10", "median px", "p90 px"]
     columns += ["bias %", "in picture %", "not found"]
-    caption = (
-        "Bias: mean error along and across the object, and to the right and down in the picture, in % of the "
-        "object's longer side. A bias means that the keypoint stands elsewhere in object.yaml than where the "
-        "photos label it; scatter is for training. Down in the picture: it lies on an axis where the photos "
-        "label the surface; see `radius` in docs/object-yaml.md."
-    )
+    caption = result["bias_in_words"]
     return {"title": "By keypoint", "columns": columns, "rows": rows, "caption": caption}
 
 
@@ -182,6 +182,28 @@ def _by_size(errors: Errors, shares: Array) -> dict[str, Any]:
         "rows": rows,
         "caption": "Median: of found objects, in % of the longer side.",
     }
+
+
+def _finds(mistakes: dict[str, Any]) -> dict[str, Any]:
+    """Misses and false finds apart, by the size of the box and by what surrounds it."""
+    named = [(_shares(row), row) for row in mistakes["by_size"]]
+    named += [(row["surroundings"], row) for row in mistakes["by_surroundings"]]
+    return {
+        "title": "Missed and falsely found",
+        "columns": ["objects", *(title for title, _ in FIND_COLUMNS)],
+        "rows": [[name, *(row[kind] for _, kind in FIND_COLUMNS)] for name, row in named],
+        "caption": (
+            "First by the longer side of the box, in % of the picture's longer side; then by what "
+            "surrounds it: overlapped by another object's box by a tenth or more, else cut off by the "
+            f"picture's border, else free. False finds and objects found twice: detections {SHOWN_SCORE:g} "
+            "sure or more, where their own box lies. Too large: half as large again as the labelled box."
+        ),
+    }
+
+
+def _shares(row: dict[str, Any]) -> str:
+    low, high = (None if row[key] is None else f"{100 * row[key]:.0f}" for key in ("from", "to"))
+    return f"from {low} %" if high is None else f"{low} to {high} %"
 
 
 def _plots(shares: Array, before: Reliability, reliable: Reliability) -> list[dict[str, Any]]:
@@ -247,53 +269,6 @@ def _svg(figure: Figure) -> Markup:
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return Markup(text[text.index("<svg") :])
-
-
-def _cases(
-    samples: Sequence[Sample],
-    truths: Sequence[Truth],
-    founds: Sequence[Found],
-    categories: Sequence[Category],
-) -> list[dict[str, str]]:
-    """The objects with the largest mean error, cut out of their photos, worst first."""
-    rows: list[tuple[float, int, int]] = []
-    for image, (truth, found) in enumerate(zip(truths, founds, strict=True)):
-        for i, detection in enumerate(match_detections(truth, found)):
-            labelled = truth.keypoints[i, :, 2] > NOT_LABELLED
-            if truth.iscrowd[i] or not labelled.any():
-                continue
-            error = 1.0
-            if detection is not None:
-                away = truth.keypoints[i, labelled, :2] - found.keypoints[detection][labelled]
-                side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
-                error = float(np.minimum(np.hypot(*away.T) / max(side, 1e-9), 1.0).mean())
-            rows.append((error, image, i))
-    cases = []
-    for error, image, i in sorted(rows, key=lambda row: (-row[0], row[1], row[2]))[:CASES]:
-        missed = match_detections(truths[image], founds[image])[i] is None
-        text = f"{samples[image].image_path.name}: {'not found' if missed else f'{error:.3f}'}"
-        jpeg = _cut_out(samples[image], truths[image].boxes[i], founds[image], categories)
-        cases.append({"jpeg": jpeg, "text": text})
-    return cases
-
-
-def _cut_out(sample: Sample, box: Array, found: Found, categories: Sequence[Category]) -> str:
-    """Base64 of a JPEG: the square around the box with labels and detections."""
-    rgb = read_image(sample.image_path)
-    reach = max(float((box[2:] - box[:2]).max()) * (0.5 + CASE_MARGIN), 16.0)
-    middle = (box[:2] + box[2:]) / 2
-    scale = CASE_PX / (2 * reach)
-    matrix = np.array([[scale, 0, -scale * (middle[0] - reach)], [0, scale, -scale * (middle[1] - reach)]])
-    # warpAffine counts pixels from their centres
-    matrix[:, 2] += 0.5 * (scale - 1)
-    flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small: Rgb = cv2.warpAffine(
-        rgb, matrix, (CASE_PX, CASE_PX), flags=flags, borderValue=(245, 247, 249)
-    ).astype(np.uint8)
-    small = draw_answers(small, sample, found, categories, middle - reach, scale)
-    done, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    assert done
-    return base64.b64encode(data.tobytes()).decode()
 
 
 def _number(value: float | None, digits: int = 3) -> str:

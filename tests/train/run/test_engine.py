@@ -298,7 +298,8 @@ def test_one_image_is_learnt_to_a_pixel(
     )
     samples = read_samples(coco_folder(n=2), category)[1:]
     result = run(config, TrainData(samples, (), samples), category, tmp_path / "run")
-    errors = keypoint_errors([truth_of(s) for s in samples], detect_all(Detector.load(result.best), samples))
+    founds = detect_all(Detector.load(result.best), samples)
+    errors = keypoint_errors([truth_of(s) for s in samples], founds, [category])
     assert len(errors.error_px) == 4
     assert errors.error_px.max() <= 1.0
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,10 @@ RIGHT = [[10.0, 20], [90.0, 20]]
 
 def test_oks_is_the_mean_over_labelled_keypoints() -> None:
     points = np.array([[0.0, 0, 2], [10.0, 0, 1], [5, 5, 0]])
-    got = np.array([[0.0, 0], [10.0, 20], [99, 99]])
+    got = np.array([[[0.0, 0], [10.0, 20], [99, 99]], [[0.0, 0], [10.0, 0], [5, 5]]])
     expected = (1 + math.exp(-400 / (8 * 1000 * 0.1**2))) / 2
-    assert oks(points, got, area=1000, sigmas=(0.1, 0.1, 0.1)) == pytest.approx(expected)
-    assert math.isnan(oks(points * [1, 1, 0], got, 1000, (0.1,) * 3))
+    assert oks(points, got, area=1000, sigmas=(0.1, 0.1, 0.1)) == pytest.approx([expected, 1.0])
+    assert np.isnan(oks(points * [1, 1, 0], got, 1000, (0.1,) * 3)).all()
 
 
 def test_iou_of_boxes() -> None:
@@ -55,17 +56,50 @@ def test_iou_of_boxes() -> None:
 def test_better_scored_detection_chooses_first_and_an_object_is_found_once() -> None:
     image = truth((BOX, ENDS))
     twice = found((BOX, 0.4, RIGHT), ([0, 0, 90, 40], 0.9, RIGHT))
-    assert match_detections(image, twice) == [1]
+    assert match_detections(image, twice, CATEGORIES) == [1]
 
 
 def test_far_detection_finds_nothing() -> None:
-    assert match_detections(truth((BOX, ENDS)), found(([300, 300, 400, 340], 0.9, RIGHT))) == [None]
+    far = found(([300, 300, 400, 340], 0.9, [[310, 320], [390, 320]]))
+    assert match_detections(truth((BOX, ENDS)), far, CATEGORIES) == [None]
+
+
+@pytest.mark.parametrize(
+    "drawn", [[10.0, 19, 90, 21], [-200.0, -200, 300, 300]], ids=["keypoints' extent", "generous"]
+)
+def test_keypoints_say_what_was_found_however_the_labels_box_was_drawn(drawn: list[float]) -> None:
+    image = truth((drawn, ENDS))
+    image = replace(image, area=np.array([4000.0]))
+    got = found((BOX, 0.9, [[12.0, 20], [90, 22]]))
+    assert box_iou(image.boxes, got.boxes).max() < 0.3
+    assert match_detections(image, got, CATEGORIES) == [0]
+
+
+def test_touching_objects_are_told_apart_by_keypoints_not_by_boxes() -> None:
+    crossing = [[10.0, 5, 2], [90.0, 35, 2]], [[10.0, 35, 2], [90.0, 5, 2]]
+    image = truth((BOX, crossing[0]), ([0.0, 0, 100, 41], crossing[1]))
+    got = found(([0.0, 0, 100, 41], 0.9, [[10, 5], [90, 35]]), (BOX, 0.8, [[10, 35], [90, 5]]))
+    assert match_detections(image, got, CATEGORIES) == [0, 1]
+
+
+def test_boxes_say_what_was_found_where_keypoints_do_not() -> None:
+    swapped, unlabelled = [[90.0, 20], [10, 20]], [[10.0, 20, 0], [90, 20, 0]]
+    assert match_detections(truth((BOX, ENDS)), found((BOX, 0.9, swapped)), CATEGORIES) == [0]
+    assert match_detections(truth((BOX, unlabelled)), found((BOX, 0.9, swapped)), CATEGORIES) == [0]
+
+
+def test_the_extent_of_keypoints_counts_as_a_box_where_names_are_wrong() -> None:
+    corners = [[0.0, 0, 2], [100, 0, 2], [100, 100, 2], [0, 100, 2]]
+    category = Category(1, "plate", KeypointSchema(("a", "b", "c", "d"), (), None, (0.05,) * 4))
+    turned = [[100.0, 0], [100, 100], [0, 100], [0, 0]]
+    image = truth(([0.0, 0, 100, 100], corners))
+    assert match_detections(image, found(([0.0, 0, 300, 300], 0.9, turned), k=4), [category]) == [0]
 
 
 def test_pck_counts_keypoints_of_objects_not_found_as_wrong() -> None:
     image = truth((BOX, ENDS), ([200.0, 0, 300, 40], [[210.0, 20, 2], [290.0, 20, 2]]))
     got = found((BOX, 0.9, [[14.0, 20], [97.0, 20]]))
-    errors = keypoint_errors([image], [got])
+    errors = keypoint_errors([image], [got], CATEGORIES)
     assert pck(errors, 0.05) == pytest.approx(1 / 4)
     assert pck(errors, 0.10) == pytest.approx(2 / 4)
     result = evaluate([image], [got], CATEGORIES)
@@ -76,7 +110,8 @@ def test_pck_counts_keypoints_of_objects_not_found_as_wrong() -> None:
 
 def test_pck_is_of_the_longer_side_and_unlabelled_keypoints_do_not_count() -> None:
     image = truth(([0.0, 0, 20, 200], [[10.0, 10, 2], [0, 0, 0]]))
-    errors = keypoint_errors([image], [found(([0, 0, 20, 200], 0.9, [[10.0, 19.9], [500, 500]]))])
+    got = found(([0, 0, 20, 200], 0.9, [[10.0, 19.9], [500, 500]]))
+    errors = keypoint_errors([image], [got], CATEGORIES)
     assert len(errors.error_px) == 1
     assert pck(errors, 0.05) == 1.0
 
@@ -95,6 +130,17 @@ def test_bias_is_told_in_the_objects_axes(angle: float) -> None:
     in_picture = result["per_keypoint"]["head"]["bias"]["picture_share"]
     assert in_picture == pytest.approx(turn @ [0.04, 0.02])
     assert result["per_keypoint"]["tail"]["bias"]["px"] == pytest.approx([0, 0], abs=1e-9)
+
+
+def test_bias_is_the_median_of_right_keypoints() -> None:
+    """Two of seven stand on the other's place, one on nothing: they say nothing of where their own is."""
+    off = [[2.0, 1], [3.0, 1], [4.0, 1], [9.0, 1], [80, 0], [80, 0], [0, 500]]
+    founds = [found((BOX, 0.9, [[10 + x, 20 + y], [90, 20]])) for x, y in off]
+    result = evaluate([truth((BOX, ENDS))] * len(off), founds, CATEGORIES)
+    assert result["per_keypoint"]["head"]["bias"]["px"] == pytest.approx([3.5, 1])
+    assert result["per_keypoint"]["head"]["bias"]["picture_share"] == pytest.approx([0.035, 0.01])
+    nowhere = evaluate([truth((BOX, ENDS))], [found((BOX, 0.9, [[90, 20], [10, 20]]))], CATEGORIES)
+    assert nowhere["per_keypoint"]["head"]["bias"]["px"] is None
 
 
 def test_axes_run_from_first_to_last_labelled_keypoint() -> None:

@@ -21,7 +21,7 @@ def samples(photo_folder: Maker, category: Category) -> tuple[Sample, ...]:
 
 
 def test_reliable_confidence_lies_on_the_line_and_overconfidence_below(
-    samples: tuple[Sample, ...],
+    samples: tuple[Sample, ...], category: Category
 ) -> None:
     rng = np.random.default_rng(0)
     truths, honest, boastful = [], [], []
@@ -34,7 +34,7 @@ def test_reliable_confidence_lies_on_the_line_and_overconfidence_below(
         truths.append(truth_of(sample))
         honest.append(Found(sample.boxes, np.ones(n), sample.labels, points, confidence))
         boastful.append(Found(sample.boxes, np.ones(n), sample.labels, points, np.ones((n, 2))))
-    good, bad = reliability(truths, honest), reliability(truths, boastful)
+    good, bad = (reliability(truths, f, [category]) for f in (honest, boastful))
     assert good.error is not None
     assert bad.error is not None
     assert good.error < 0.05 < 0.3 < bad.error
@@ -42,9 +42,9 @@ def test_reliable_confidence_lies_on_the_line_and_overconfidence_below(
     assert list(good.confidence) == sorted(good.confidence)
 
 
-def test_reliability_of_nothing_is_unknown(samples: tuple[Sample, ...]) -> None:
+def test_reliability_of_nothing_is_unknown(samples: tuple[Sample, ...], category: Category) -> None:
     nothing = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), np.zeros((0, 2, 2)), np.zeros((0, 2)))
-    assert reliability([truth_of(samples[0])], [nothing]).error is None
+    assert reliability([truth_of(samples[0])], [nothing], [category]).error is None
 
 
 def drawn(count: int, slope: float, offset: float) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from train.config import TrainConfig
 from train.data.samples import read_samples
 from train.model.build import build_model
 from train.model.snapshot import labels_hash, make_meta, provenance, write_snapshot
-from train.score.evaluate import evaluate_photos
+from train.score.evaluate import evaluate_photos, picture_sizes
 from train.score.intervals import interval
 from train.score.metrics import evaluate
+from train.score.mistakes import bias_in_words, count_mistakes
+from train.score.outcomes import grouped, list_outcomes
 from train.score.precision import ap_draws
 from train.score.reliability import reliability
 from train.score.report_page import write_report
@@ -56,12 +59,21 @@ def found_near(samples: tuple[Sample, ...], off_px: float) -> list[Found]:
 def page(samples: tuple[Sample, ...], category: Category, tiny_config: TrainConfig, tmp_path: Path) -> Path:
     founds = found_near(samples, 2.0)
     truths = [truth_of(s) for s in samples]
-    result = {"object": "<b>bug</b>", "data": "photos & more", **evaluate(truths, founds, [category])}
+    outcomes = list_outcomes(truths, founds, [category], picture_sizes(samples))
+    mistakes = count_mistakes(outcomes)
+    result: dict[str, Any] = {
+        **evaluate(truths, founds, [category]),
+        "object": "<b>bug</b>",
+        "data": "photos & more",
+        "in_words": [],
+        "bias_in_words": bias_in_words(mistakes),
+        "mistakes": {**mistakes.as_json(), **grouped(outcomes)},
+    }
     result["confidence_95"]["keypoint_ap"] = interval(ap_draws(truths, founds, [category.schema]))
     meta = replace(make_meta(tiny_config, [category], [None], {}), score=0.987, step=7)
     path = tmp_path / "out" / "report.html"
     used = [("weights", "<script>alert(1)</script>")]
-    reliable = reliability(truths, founds)
+    reliable = reliability(truths, founds, [category])
     write_report(path, result, samples, founds, [category], (reliable, reliable), meta, used)
     return path
 
@@ -93,7 +105,8 @@ def test_page_fits_a_phone(page: Path) -> None:
 
 def test_page_says_what_was_measured_and_escapes_what_others_wrote(page: Path) -> None:
     text = page.read_text()
-    for heading in ("By keypoint", "By visibility", "By object size", "How far off", "What was used"):
+    headings = ("By keypoint", "By visibility", "By object size", "Missed and falsely found", "What was used")
+    for heading in ("How far off", *headings):
         assert f"<h2>{heading}</h2>" in text
     assert "keypoint AP 0.987 at step 7" in re.sub(r"\s+", " ", text)
     assert text.count("<svg") == 3
