@@ -168,18 +168,20 @@ def pose_command(
     """Where objects are, seen from the camera: metres, from keypoints and intrinsics."""
     tune_cpu()
     from train.detect.inputs import find_inputs
-    from train.detect.pose_files import POSES, pose_files
+    from train.detect.pose_files import POSES, pose_files, without_pose
     from train.detect.predict import Detector, InferenceSettings
 
     photos, films = find_inputs(inputs)
     if films:
         raise ConfigError(f"{films[0].source}: poses are found in images, not in films")
     detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=score))
-    count, failed = pose_files(detector, object_, photos, out, camera, fov_deg)
-    click.echo(f"{count} poses in {len(photos) - len(failed)} pictures: {out / POSES}")
-    if not count:
+    done = pose_files(detector, object_, photos, out, camera, fov_deg)
+    click.echo(f"{done.poses} poses in {done.pictures} pictures: {out / POSES}")
+    if done.without:
+        click.echo(f"{without_pose(done.without)}; {POSES} says more")
+    elif not done.poses:
         say_how_near(weights, chosen_device(device), photos, InferenceSettings(), score)
-    exit_if_failed(failed)
+    exit_if_failed(done.failed)
 
 
 @click.command(

@@ -43,9 +43,13 @@ class Pose:
 
 @dataclass(frozen=True)
 class NoPose:
-    """Why there is none."""
+    """Why there is none: the kind of reason, and what it was here."""
 
     reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
 
 
 def solve_pose(points_m: Array, keypoints: Array, scores: Array, camera: Camera) -> Pose | NoPose:
@@ -56,26 +60,30 @@ def solve_pose(points_m: Array, keypoints: Array, scores: Array, camera: Camera)
     """
     usable = np.isfinite(keypoints).all(axis=1) & (scores > 0)
     if usable.sum() < MIN_POINTS:
-        return NoPose(f"{int(usable.sum())} of {len(points_m)} keypoints to go by, expected {MIN_POINTS}")
+        return NoPose(
+            "too few keypoints", f"{int(usable.sum())} of {len(points_m)} to go by, expected {MIN_POINTS}"
+        )
     spread = _spread(points_m[usable])
     if spread[1] < FLAT * spread[0]:
-        return NoPose("degenerate: the keypoints to go by lie on one line")
+        return NoPose("keypoints on one line", "those to go by")
     camera = replace(camera, T_world_from_camera=np.eye(4))
     rays = undistorted(camera, keypoints)
     usable &= np.isfinite(rays).all(axis=1)
     if usable.sum() < MIN_POINTS:
-        return NoPose(f"{int(usable.sum())} keypoints lie where the lens sees, expected {MIN_POINTS}")
+        return NoPose(
+            "too few keypoints", f"{int(usable.sum())} lie where the lens sees, expected {MIN_POINTS}"
+        )
     extent = np.linalg.norm(np.ptp(keypoints[usable], axis=0))
     limit_px = max(OUTLIER_SHARE * float(extent), 1.0)
     chosen = np.flatnonzero(usable)
     agreed = _consensus(points_m, keypoints, rays, chosen, camera, limit_px)
     if agreed is None:
-        return NoPose(f"no pose agrees with {MIN_POINTS} keypoints to {limit_px:.1f} px")
+        return NoPose("keypoints disagree", f"no pose puts {MIN_POINTS} to within {limit_px:.1f} px")
     start, inliers = agreed
     starts = [start]
     spread = _spread(points_m[inliers])
     if spread[1] < FLAT * spread[0]:
-        return NoPose("degenerate: the keypoints that agree lie on one line")
+        return NoPose("keypoints on one line", "those that agree")
     if spread[2] < FLAT * spread[0]:
         starts += _solutions(points_m[inliers], rays[inliers])
     fits = [_refined(points_m, keypoints, scores, inliers, camera, start) for start in starts]

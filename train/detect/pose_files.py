@@ -1,33 +1,43 @@
-"""Poses on photos: JSON lines, and overlays that show the object's axes."""
+"""Poses on photos: JSON lines, and overlays that show where each pose puts its object."""
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from synth.calibration import calibrated_camera, read_calibration
 from synth.dataset.coco import object_category
 from synth.errors import ConfigError, DataError
-from synth.geometry import intrinsics, to_opencv
+from synth.geometry import intrinsics
 from synth.inspect.drawing import write_image
 from synth.objects.load import load_object
 from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
-from synth.types import Camera, Rgb
-from train.detect.pose import NoPose, Pose, axes_in_picture, rigid_keypoints, solve_pose
+from synth.types import Camera
+from train.detect.object_pose import object_pose
+from train.detect.pose import NoPose, Pose
+from train.detect.pose_drawing import draw_pose
 from train.detect.predict import Detector
 from train.detect.predict_files import OVERLAYS, overlay, overlay_names
 
 POSES = "poses.jsonl"
-AXIS_COLORS = ((220, 40, 40), (40, 180, 60), (50, 90, 230))
-AXIS_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class PoseSummary:
+    """How many poses were found in how many pictures. without: how many objects were found but have no pose,
+    by reason. failed: file -> why it could not be read."""
+
+    pictures: int
+    poses: int
+    without: dict[str, int]
+    failed: dict[str, str]
 
 
 def camera_for(
@@ -59,14 +69,14 @@ def pose_files(
     out: Path,
     calibration: Path | None,
     fov_deg: float | None,
-) -> tuple[int, dict[str, str]]:
-    """Writes poses.jsonl and overlays/ to `out`; returns the number of poses and what could not be read."""
+) -> PoseSummary:
+    """Writes poses.jsonl and overlays/ to `out`."""
     asset = load_object(object_)
     detector.narrow([object_category(object_)[0]], object_)
-    fixed, names = rigid_keypoints(asset), overlay_names(photos)
+    names = overlay_names(photos)
     lines: list[str] = []
     failed: dict[str, str] = {}
-    count = 0
+    count, without = 0, Counter[str]()
     for path in track(photos, len(photos), "pose"):
         try:
             rgb = read_image(path)
@@ -77,24 +87,29 @@ def pose_files(
         found = detector(rgb)
         drawn, rows = overlay(rgb, found, detector.categories, 0.0), []
         for detection in found:
-            solved = solve_pose(
-                asset.keypoints_m, detection.keypoints, detection.keypoint_scores * fixed, camera
-            )
+            solved = object_pose(asset, detection, camera)
             rows.append({"name": detection.name, "score": detection.score, **pose_to_json(solved)})
             if isinstance(solved, Pose):
                 count += 1
-                axes = axes_in_picture(solved.T_camera_from_object, AXIS_SHARE * asset.diameter_m, camera)
-                drawn = draw_axes(drawn, axes)
+                drawn = draw_pose(drawn, asset, solved.T_camera_from_object, camera)
+            else:
+                without[solved.reason] += 1
         lines.append(json.dumps({"image": str(path), "K": camera.K.tolist(), "objects": rows}))
         write_image(out / OVERLAYS / names[path], drawn)
     write_text(out / POSES, "".join(f"{line}\n" for line in lines))
-    return count, failed
+    return PoseSummary(len(lines), count, dict(without.most_common()), failed)
+
+
+def without_pose(reasons: Mapping[str, int]) -> str:
+    """How many objects were found but have no pose, and why."""
+    why = ", ".join(f"{count} × {reason}" for reason, count in reasons.items())
+    return f"{sum(reasons.values())} objects found without a pose: {why}"
 
 
 def pose_to_json(solved: Pose | NoPose) -> dict[str, Any]:
     """Metres and px; a pose that could not be found gives its reason."""
     if isinstance(solved, NoPose):
-        return {"T_camera_from_object": None, "reason": solved.reason}
+        return {"T_camera_from_object": None, "reason": str(solved)}
     return {
         "T_camera_from_object": solved.T_camera_from_object.tolist(),
         "rms_px": solved.rms_px,
@@ -103,13 +118,3 @@ def pose_to_json(solved: Pose | NoPose) -> dict[str, Any]:
         "other_T_camera_from_object": None if solved.other is None else solved.other.tolist(),
         "other_ratio": None if solved.other is None else solved.other_ratio,
     }
-
-
-def draw_axes(rgb: Rgb, axes: NDArray[np.float64]) -> Rgb:
-    """A copy of `rgb` with x red, y green and z blue. axes: (4, 2) px of the origin and the ends."""
-    canvas = np.ascontiguousarray(rgb).copy()
-    thickness = max(2, round(max(canvas.shape[:2]) / 320))
-    ends = np.round(np.clip(to_opencv(axes), -1e4, 1e4) * 16).astype(int)
-    for end, color in zip(ends[1:], AXIS_COLORS, strict=True):
-        cv2.arrowedLine(canvas, tuple(ends[0]), tuple(end), color, thickness, cv2.LINE_AA, 4, 0.08)
-    return canvas

@@ -17,15 +17,15 @@ from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
 from synth.types import Array
+from train.detect.object_pose import object_pose
 from train.detect.pose import (
     NoPose,
     add_error,
     add_s_error,
     nearest_symmetric,
-    rigid_keypoints,
     rotation_angle,
-    solve_pose,
 )
+from train.detect.pose_files import without_pose
 from train.detect.predict import Detector
 from train.score.matching import box_iou
 
@@ -58,7 +58,7 @@ def evaluate_poses(
         )
     detector = Detector.load(weights, device)
     detector.narrow([object_category(object_)[0]], str(weights))
-    fixed, points = rigid_keypoints(asset), model_points(asset)
+    points = model_points(asset)
     rows: list[dict[str, float]] = []
     objects = found = 0
     reasons: dict[str, int] = {}
@@ -72,7 +72,7 @@ def evaluate_poses(
                 continue
             found += 1
             best = detections[int(overlap.argmax())]
-            solved = solve_pose(asset.keypoints_m, best.keypoints, best.keypoint_scores * fixed, camera)
+            solved = object_pose(asset, best, camera)
             if isinstance(solved, NoPose):
                 reasons[solved.reason] = reasons.get(solved.reason, 0) + 1
                 continue
@@ -109,6 +109,8 @@ def print_poses(result: dict[str, Any], console: Console) -> None:
     """The figures of poses.json."""
     counts = f"{result['n_objects']} objects, {result['n_found']} found, {result['n_posed']} posed"
     console.print(f"{counts}; ADD within a tenth of the size: {result['add_within_a_tenth']:.3f}")
+    if result["no_pose"]:
+        console.print(without_pose(result["no_pose"]))
     for which in ("median", "p90"):
         if result[which]:
             m = result[which]

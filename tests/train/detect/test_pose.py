@@ -110,7 +110,7 @@ def test_covariance_tells_the_scatter_of_poses() -> None:
 def test_too_few_or_collinear_keypoints_are_said_to_be_so() -> None:
     tube = load_object("glue_tube").keypoints_m
     few = solve_pose(tube, np.array([[10.0, 10.0], [50.0, 50.0]]), np.ones(2), camera())
-    assert few == NoPose("2 of 2 keypoints to go by, expected 4")
+    assert few == NoPose("too few keypoints", "2 of 2 to go by, expected 4")
     line = np.linspace(0, 0.1, 5)[:, None] * np.array([1.0, 0.5, 0.2])
     on_line = solve_pose(line, seen(line, placed(0, 1.0), camera()), np.ones(5), camera())
     assert isinstance(on_line, NoPose)
@@ -201,4 +201,4 @@ def test_keypoints_that_the_lens_cannot_see_give_no_pose() -> None:
     lens = Distortion("brown-conrady", (-0.9, 0.0, 0.0, 0.0))
     found = solve_pose(points, corners, np.ones(len(points)), camera(lens))
     assert isinstance(found, NoPose)
-    assert "lens" in found.reason
+    assert "lens" in found.detail

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,33 @@ def test_poses_of_photos_are_written_with_overlays(
     T = np.array(rows[0]["objects"][0]["T_camera_from_object"])
     assert T[:3, :3] @ T[:3, :3].T == pytest.approx(np.eye(3), abs=1e-9)
     shown = cv2.imread(str(tmp_path / "out" / "overlays" / "0000000.jpg"))
+    assert f"6 poses in 6 pictures: {tmp_path}" in done.output
+    assert "without a pose" not in done.output
     assert (shown != cv2.imread(str(rendered / "images" / "0000000.jpg"))).any()
+
+
+def test_objects_without_a_pose_are_counted_and_say_why(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.detect import predict
+
+    true = answers(rendered)
+    true[0] = [replace(found, keypoints=found.keypoints * 0 + found.box_xyxy[:2]) for found in true[0]]
+    true[1] = [replace(found, box_xyxy=np.array([0.0, 0, 5, 5])) for found in true[1]]
+    monkeypatch.setattr(predict.Detector, "load", lambda *_: Oracle(true))
+    arguments = ["pose", str(tmp_path), str(rendered / "images"), "--object", "chessboard", "--fov-deg", "50"]
+    done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "out"), "--device", "cpu"])
+    assert "4 poses in 6 pictures" in done.output
+    why = "1 × keypoints coincide, 1 × the object would not fill its box"
+    assert f"2 objects found without a pose: {why}" in done.output
+    rows = [json.loads(line) for line in (tmp_path / "out" / "poses.jsonl").read_text().splitlines()]
+    assert rows[0]["objects"][0]["T_camera_from_object"] is None
+    assert rows[0]["objects"][0]["reason"].startswith("keypoints coincide: they lie within 0 px")
+
+    monkeypatch.setattr(pose_eval.Detector, "load", lambda *_: Oracle(true))
+    result = evaluate_poses(tmp_path, rendered, "chessboard", tmp_path / "out", 6, "cpu")
+    assert (result["n_objects"], result["n_found"], result["n_posed"]) == (6, 5, 4)
+    assert result["no_pose"] == {"keypoints coincide": 1}
 
 
 def test_a_camera_is_named_once(tmp_path: Path) -> None:
