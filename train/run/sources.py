@@ -84,10 +84,9 @@ def load_run(
         only = 0.0 if real is None else 1.0 if not folders and online is None else None
         config = with_changes(config, {"data": {"real_fraction": only}}, "real fraction")
     rendered = [read_samples(path, *categories, object_=sources.object_) for path in folders]
-    photos = read_samples(real, *categories, object_=sources.object_) if real is not None else ()
-    labelled_photos = photos
+    photos = _read_photos(real, categories, sources.object_) if real is not None else ()
     if validation is not None:
-        chosen = read_samples(validation, *categories, object_=sources.object_)
+        chosen = _read_photos(validation, categories, sources.object_)
     elif photos and config.data.real_fraction != 0:
         photos, chosen = hold_out(photos, config.data.holdout, config.seed)
     elif online is not None:
@@ -97,9 +96,6 @@ def load_run(
         halves = [hold_out(samples, config.data.holdout, config.seed) for samples in rendered]
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
-    for path, labelled in ((real, labelled_photos), (validation, chosen)):
-        for sentence in labels_in_words(labelled) if path is not None else ():
-            log.warning("%s: %s", path, sentence)
     images = tuple(sample for part in rendered for sample in part)
     config = large_enough(config, (*images, *photos, *chosen))
     if online is None:
@@ -116,6 +112,14 @@ def load_run(
     if sources.init is not None:
         hashes[f"start from {sources.init}"] = weights_hash(sources.init)
     return make_meta(config, categories, keypoints_m, hashes), data
+
+
+def _read_photos(path: Path, categories: Sequence[Category], object_: str | None) -> tuple[Sample, ...]:
+    """read_samples, and says what is odd about the labels."""
+    photos = read_samples(path, *categories, object_=object_)
+    for sentence in labels_in_words(photos):
+        log.warning("%s: %s", path, sentence)
+    return photos
 
 
 def large_enough(config: TrainConfig, samples: Sequence[Sample]) -> TrainConfig:

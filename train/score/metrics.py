@@ -18,7 +18,7 @@ from train.score.precision import Precision, average_precision, mean_precision
 from train.types import Found, Truth
 
 PCK_THRESHOLDS = (0.05, 0.10)
-RIGHT_WITHIN = PCK_THRESHOLDS[-1]
+OWN_PLACE = PCK_THRESHOLDS[-1]
 """Share of the box's longer side within which a keypoint stands at its own place."""
 
 
@@ -43,7 +43,7 @@ def evaluate(
 
     error_px and error_share (of the box's longer side) count found keypoints only: `not_found` says how many
     labelled keypoints that leaves out. A keypoint's bias is the median error of those that are right
-    (RIGHT_WITHIN): one on another's place does not say where its own is. Of several categories, `by_object`
+    (OWN_PLACE): one on another's place does not say where its own is. Of several categories, `by_object`
     tells them apart, average precision is the mean of theirs, and all else is of their objects together.
     """
     errors = keypoint_errors(truths, founds, categories)
@@ -133,7 +133,7 @@ def _median_and_p90(values: Array) -> dict[str, float | None]:
 def _one_keypoint(errors: Errors, label: int, k: int) -> dict[str, Any]:
     rows = (errors.label == label) & (errors.keypoint == k)
     found = rows & np.isfinite(errors.error_px)
-    right = rows & (errors.error_px <= RIGHT_WITHIN * errors.side_px)
+    right = rows & (errors.error_px <= OWN_PLACE * errors.side_px)
     bias: dict[str, list[float] | None] = {"px": None, "share": None, "picture_share": None}
     if right.any():
         side = errors.side_px[right, None]

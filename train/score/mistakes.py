@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from train.score.metrics import RIGHT_WITHIN
+from train.score.metrics import OWN_PLACE
 from train.score.outcomes import Outcome
 
 WORTH_SAYING = 0.1
@@ -20,7 +20,7 @@ SMALL_PX = 24
 class Mistakes:
     """Counts over a set of images; crowds are left out.
 
-    keypoints: labelled ones, each of which is right, wrong_name (nearer than RIGHT_WITHIN to another keypoint
+    keypoints: labelled ones, each of which is right, wrong_name (nearer than OWN_PLACE to another keypoint
     of its object), elsewhere, or not_found (its object was missed).
     wrong_names: ((name, name of the keypoint it stands on), times), the most frequent first.
     objects: labelled ones, of which `missed` were not found, and `large_boxes` and `small_boxes` found with a
@@ -101,7 +101,7 @@ def in_words(mistakes: Mistakes, long_side_px: int, crops: bool) -> list[str]:
         )
     if m.elsewhere > WORTH_SAYING * found_keypoints:
         said.append(
-            f"{m.elsewhere} of {found_keypoints} keypoints are off by more than {RIGHT_WITHIN:.0%} of their "
+            f"{m.elsewhere} of {found_keypoints} keypoints are off by more than {OWN_PLACE:.0%} of their "
             "object's size: not learned yet, train longer"
         )
     if m.large_boxes > WORTH_SAYING * m.objects:
@@ -119,7 +119,7 @@ def in_words(mistakes: Mistakes, long_side_px: int, crops: bool) -> list[str]:
 def bias_in_words(mistakes: Mistakes) -> str:
     """What the bias of a keypoint means, given what else goes wrong."""
     meaning = (
-        f"Bias: median error of the keypoints that are right within {RIGHT_WITHIN:.0%} of the object's "
+        f"Bias: median error of the keypoints that are right within {OWN_PLACE:.0%} of the object's "
         "longer side, in % of it: along and across the object, and to the right and down in the picture. "
     )
     if not mistakes.names_are_learned:

@@ -11,7 +11,7 @@ import numpy as np
 from synth.dataset.coco import Category
 from synth.types import NOT_LABELLED, Array
 from train.score.matching import agreement, match_detections
-from train.score.metrics import RIGHT_WITHIN
+from train.score.metrics import OWN_PLACE
 from train.types import Found, Truth
 
 LARGE_BOX = 1.5
@@ -99,7 +99,7 @@ def nearest_keypoints(truth: Array, found: Array, side_px: float) -> Array:
     nearest, -1 where none is near enough. truth: (K, 3). found: (K, 2). side_px: of the box, the longer."""
     distance = np.linalg.norm(found[:, None] - truth[None, :, :2], axis=2)
     distance[:, truth[:, 2] <= NOT_LABELLED] = np.inf
-    within = RIGHT_WITHIN * side_px
+    within = OWN_PLACE * side_px
     nearest = np.where(distance.min(axis=1) <= within, distance.argmin(axis=1), -1)
     return np.where(np.diagonal(distance) <= within, np.arange(len(truth)), nearest)
 

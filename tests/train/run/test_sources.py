@@ -1,13 +1,16 @@
-"""The size of the network's input follows from how small objects are in the images."""
+"""What a run learns from: how large it must see it, and what is odd about its labels."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from synth.dataset.coco import Category
 from train.config import TrainConfig, with_changes
 from train.data.samples import read_samples
-from train.run.sources import large_enough
+from train.run.sources import TrainSources, large_enough, load_run
 from train.types import Sample
 
 Maker = Callable[..., Path]
@@ -34,3 +37,20 @@ def test_small_objects_are_seen_larger_and_a_few_tiny_ones_do_not_count(
     assert large_enough(config, one_tiny).model.long_side_px == 160
     assert large_enough(tiny_config, small) == tiny_config
     assert large_enough(config, []) == config
+
+
+def test_photos_whose_labels_change_the_scores_are_named(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound, odd = coco_folder("sound", n=4), coco_folder("odd", n=4)
+    content = json.loads((odd / "annotations.json").read_text())
+    for row in content["annotations"]:
+        x, y = row["keypoints"][0::3], row["keypoints"][1::3]
+        row["bbox"], row["area"] = [min(x), min(y), max(x) - min(x), max(y) - min(y)], 0.1
+    (odd / "annotations.json").write_text(json.dumps(content))
+    load_run(tiny_config, [category], [None], TrainSources((sound,), sound), False)
+    assert caplog.messages == []
+    load_run(tiny_config, [category], [None], TrainSources((sound,), sound, odd), False)
+    boxes, areas = caplog.messages
+    assert boxes.startswith(f"{odd}: the labels' boxes are the extent of their keypoints")
+    assert areas.startswith(f"{odd}: 6 of 6 labels have an `area`")
