@@ -7,7 +7,7 @@ import numpy as np
 
 from synth.dataset.coco import Category
 from synth.types import NOT_LABELLED
-from train.score.matching import MIN_MATCH_IOU, MIN_MATCH_OKS, agreement, box_iou, extents
+from train.score.matching import agreement, extents
 from train.types import Found, Sample, Truth, truth_of
 
 EXTENT_PX = 2.0
@@ -50,18 +50,15 @@ def boxes_as_labelled(
 
 
 def _about_keypoints(truth: Truth, found: Found, categories: Sequence[Category]) -> Found:
-    """Detections that agree with no object by their keypoints, or by the extent of those, keep their box."""
+    """Detections that agree with no object once their box is of their keypoints keep their own."""
     fits = agreement(truth, found, categories)
     boxes = found.boxes.copy()
     for detection in np.flatnonzero(fits.max(axis=0, initial=0.0) > 0):
-        i = int(fits[:, detection].argmax())
-        labelled = truth.keypoints[i, :, 2] > NOT_LABELLED
-        if not labelled.any():
-            continue
-        own = extents(found.keypoints[[detection]][:, labelled])
-        if fits[i, detection] >= 1 + MIN_MATCH_OKS or box_iou(truth.boxes[[i]], own) >= MIN_MATCH_IOU:
-            boxes[detection] = own[0]
-    return replace(found, boxes=boxes)
+        labelled = truth.keypoints[fits[:, detection].argmax(), :, 2] > NOT_LABELLED
+        if labelled.any():
+            boxes[detection] = extents(found.keypoints[[detection]][:, labelled])[0]
+    still = agreement(truth, replace(found, boxes=boxes), categories).max(axis=0, initial=0.0) > 0
+    return replace(found, boxes=np.where(still[:, None], boxes, found.boxes))
 
 
 def labels_in_words(samples: Sequence[Sample]) -> list[str]:

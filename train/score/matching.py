@@ -14,6 +14,8 @@ MIN_MATCH_OKS = 0.5
 """From this similarity on keypoints say which object a detection found: COCO's lowest threshold."""
 MIN_MATCH_IOU = 0.3
 """From this overlap on boxes say it, where keypoints do not."""
+OWN_PLACE = 0.10
+"""Share of the box's longer side within which a keypoint stands at its own place."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +71,40 @@ def extents(points: Array) -> Array:
 
 def agreement(truth: Truth, found: Found, categories: Sequence[Category]) -> Array:
     """How well each detection fits each labelled object, (N, M) in [0, 2]: 1 + OKS where the keypoints agree
-    (MIN_MATCH_OKS), else the overlap of boxes (MIN_MATCH_IOU), 0 where neither does.
+    (MIN_MATCH_OKS), else the overlap (MIN_MATCH_IOU), 0 where neither does.
 
-    The overlap is that of the boxes or of the extents of the keypoints that are labelled, whichever is
-    larger: so it does not hang on what a label's box was drawn about. categories: in the order of labels.
+    The overlap is that of the boxes or that of the keypoints (see keypoint_overlap), whichever is larger: so
+    it does not hang on what a label's box was drawn about. categories: in the order of the labels.
     """
     fits = np.zeros((len(truth.boxes), len(found.boxes)))
     overlap = box_iou(truth.boxes, found.boxes)
     for i, points in enumerate(truth.keypoints):
         schema = categories[truth.labels[i] - 1].schema
-        k, labelled = len(schema), points[:, 2] > NOT_LABELLED
-        if labelled.any():
-            extent = extents(points[None, labelled, :2])
-            overlap[i] = np.maximum(overlap[i], box_iou(extent, extents(found.keypoints[:, labelled]))[0])
-        similar = oks(points[:k], found.keypoints[:, :k], float(truth.area[i]), schema.oks_sigmas)
-        near = np.where(overlap[i] >= MIN_MATCH_IOU, overlap[i], 0.0)
+        there = found.keypoints[:, : len(schema)]
+        points = points[: len(schema)]
+        side = float((truth.boxes[i, 2:] - truth.boxes[i, :2]).max())
+        either = np.maximum(overlap[i], keypoint_overlap(points, there, side))
+        similar = oks(points, there, float(truth.area[i]), schema.oks_sigmas)
+        near = np.where(either >= MIN_MATCH_IOU, either, 0.0)
         fits[i] = np.where(similar >= MIN_MATCH_OKS, 1 + similar, near)
     return np.where(truth.labels[:, None] == found.labels, fits, 0.0)
+
+
+def keypoint_overlap(truth: Array, found: Array, side_px: float) -> Array:
+    """Whether keypoints lie where the object's do, whatever their names, (M,) in [0, 1]: the IoU of the
+    extents of those that are labelled or, if it is more than half and larger, the share of the object's on
+    which any stands (OWN_PLACE).
+
+    truth: (K, 3) x, y px, v. found: (M, K, 2) px. side_px: of the object's box, the longer.
+    """
+    labelled = truth[:, 2] > NOT_LABELLED
+    if not labelled.any():
+        return np.zeros(len(found))
+    points = truth[labelled, :2]
+    shared = box_iou(extents(points[None]), extents(found[:, labelled]))[0]
+    gaps = np.linalg.norm(found[:, None] - points[:, None], axis=3).min(axis=2)
+    stood_on = (gaps <= OWN_PLACE * side_px).mean(axis=1)
+    return np.maximum(shared, np.where(stood_on > 0.5, stood_on, 0.0))
 
 
 def match_detections(truth: Truth, found: Found, categories: Sequence[Category]) -> list[int | None]:

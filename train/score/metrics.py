@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from synth.dataset.coco import Category
 from synth.types import OCCLUDED, VISIBLE, Array
 from train.score.intervals import BOOTSTRAP_ROUNDS, interval
-from train.score.matching import Errors, keypoint_errors, match_detections
+from train.score.matching import OWN_PLACE, Errors, keypoint_errors, match_detections
 from train.score.precision import Precision, average_precision, mean_precision
 from train.types import Found, Truth
 
 PCK_THRESHOLDS = (0.05, 0.10)
-OWN_PLACE = PCK_THRESHOLDS[-1]
-"""Share of the box's longer side within which a keypoint stands at its own place."""
 
 
 def pck(errors: Errors, threshold: float, rows: NDArray[np.bool_] | None = None) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from train.score.metrics import OWN_PLACE
+from train.score.matching import OWN_PLACE
 from train.score.outcomes import Outcome
 
 WORTH_SAYING = 0.1

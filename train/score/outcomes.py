@@ -10,8 +10,7 @@ import numpy as np
 
 from synth.dataset.coco import Category
 from synth.types import NOT_LABELLED, Array
-from train.score.matching import agreement, match_detections
-from train.score.metrics import OWN_PLACE
+from train.score.matching import OWN_PLACE, agreement, match_detections
 from train.types import Found, Truth
 
 LARGE_BOX = 1.5

@@ -88,10 +88,22 @@ def test_boxes_say_what_was_found_where_keypoints_do_not() -> None:
     assert match_detections(truth((BOX, unlabelled)), found((BOX, 0.9, swapped)), CATEGORIES) == [0]
 
 
+def test_keypoints_near_their_places_say_it_where_oks_is_strict_and_boxes_are_none() -> None:
+    """A thin tube, whose keypoints have no extent across it."""
+    strict = Category(1, "tube", KeypointSchema(("head", "tail"), (), None, (0.01, 0.01)))
+    for points, expected in (
+        ([[16.0, 20], [84, 20]], [0]),
+        ([[84.0, 20], [16, 20]], [0]),
+        ([[16.0, 20], [50, 60]], [None]),
+    ):
+        got = found(([0.0, -500, 1000, 500], 0.9, points))
+        assert match_detections(truth((BOX, ENDS)), got, [strict]) == expected
+
+
 def test_the_extent_of_keypoints_counts_as_a_box_where_names_are_wrong() -> None:
     corners = [[0.0, 0, 2], [100, 0, 2], [100, 100, 2], [0, 100, 2]]
     category = Category(1, "plate", KeypointSchema(("a", "b", "c", "d"), (), None, (0.05,) * 4))
-    turned = [[100.0, 0], [100, 100], [0, 100], [0, 0]]
+    turned = [[80.0, 20], [80, 80], [20, 80], [20, 20]]
     image = truth(([0.0, 0, 100, 100], corners))
     assert match_detections(image, found(([0.0, 0, 300, 300], 0.9, turned), k=4), [category]) == [0]
 
