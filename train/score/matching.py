@@ -104,7 +104,7 @@ def keypoint_overlap(truth: Array, found: Array, side_px: float) -> Array:
     shared = box_iou(extents(points[None]), extents(found[:, labelled]))[0]
     gaps = np.linalg.norm(found[:, None] - points[:, None], axis=3).min(axis=2)
     stood_on = (gaps <= OWN_PLACE * side_px).mean(axis=1)
-    return np.maximum(shared, np.where(stood_on > 0.5, stood_on, 0.0))
+    return np.asarray(np.maximum(shared, np.where(stood_on > 0.5, stood_on, 0.0)))
 
 
 def match_detections(truth: Truth, found: Found, categories: Sequence[Category]) -> list[int | None]:
