@@ -47,7 +47,7 @@ preview: setup ## Contact sheet of labelled images [SYNTH=folder N=images OUT=fi
 validate: setup ## Say what is wrong in labelled images [SYNTH=folder OBJECT=]
 	$(meshmark) validate '$(SYNTH)' $(call opt,object,$(OBJECT_GIVEN))
 
-train: setup ## Train Keypoint R-CNN [OBJECT=one or more SYNTH=folders|online REAL= REAL_FRACTION= VAL= INIT=snapshot PRESET=auto|cpu|crops|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
+train: setup ## Train Keypoint R-CNN [OBJECT=one or more SYNTH=folders|online REAL= REAL_FRACTION= VAL= INIT=snapshot PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
 	$(meshmark) train $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,init,$(INIT)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
 
 eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]

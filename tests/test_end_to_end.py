@@ -38,9 +38,6 @@ def few_photos(tmp_path: Path) -> Path:
 def test_render_train_and_evaluate_on_real_photos(tmp_path: Path, few_photos: Path) -> None:
     config = tmp_path / "synth.yaml"
     config.write_text("camera: {width_px: 320, height_px: 240}\n")
-    preset = tmp_path / "train.yaml"
-    text = Path("configs/train/cpu.yaml").read_text()
-    preset.write_text(text.replace("long_side_px: 640", "long_side_px: 320"))
     synth, run, scores = tmp_path / "synth", tmp_path / "run", tmp_path / "eval"
     pool = ["--backgrounds", "none", "--environments", "none", "--config", str(config)]
 
@@ -48,7 +45,7 @@ def test_render_train_and_evaluate_on_real_photos(tmp_path: Path, few_photos: Pa
     meshmark("validate", str(synth), "--object", "chessboard")
     meshmark(
         *("train", "--object", "chessboard", "--synth", str(synth), "--real", str(few_photos)),
-        *("--real-fraction", "0.5", "--preset", str(preset), "--out", str(run), "--steps", "6"),
+        *("--real-fraction", "0.5", "--out", str(run), "--steps", "6"),
     )
     meshmark("eval", str(run), "--real", str(few_photos), "--object", "chessboard", "--out", str(scores))
 

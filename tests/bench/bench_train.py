@@ -1,4 +1,4 @@
-"""Seconds per image of a training step: ours (preset cpu) and torchvision's stock keypointrcnn_resnet50_fpn.
+"""Seconds per image of a training step: ours (whole_pictures.yaml) and torchvision's stock network.
 
     python -m tests.bench.bench_train --synth FOLDER --object glue_tube --repeats 5
 
@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from synth.dataset.coco import object_category
-from train.config import load_train_config, preset_path
+from train.config import load_train_config
 from train.data.mix import Draw
 from train.data.samples import read_samples
 from train.data.transforms import TrainingImages
 from train.model.build import build_model
 from train.run.batches import collate
 
+RECIPE = Path("tests/bench/whole_pictures.yaml")
 FROZEN = ("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1")
 
 
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     chosen = parser.parse_args()
     torch.manual_seed(0)
-    config = load_train_config(preset_path("cpu", cuda=False))
+    config = load_train_config(RECIPE)
     category, _ = object_category(chosen.object)
     samples = read_samples(chosen.synth, category)
     views = TrainingImages(samples, (), [category], config.data, config.model.long_side_px)
@@ -75,7 +76,7 @@ def main() -> None:
     height, width = batches[0][0][0].shape[1:]
     models = {
         "stock keypointrcnn_resnet50_fpn": stock(len(category.schema), width, height),
-        "meshmark, preset cpu": build_model(config.model, 2, len(category.schema)),
+        "meshmark": build_model(config.model, 2, len(category.schema)),
     }
     trained = {
         name: torch.optim.AdamW([p for p in model.train().parameters() if p.requires_grad], lr=1e-5)

@@ -6,7 +6,7 @@ from synth.errors import ConfigError
 from train.config import load_train_config, preset_path, with_changes
 
 
-@pytest.mark.parametrize("name", ["cpu", "crops", "gpu"])
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_shipped_presets_are_valid(name: str) -> None:
     load_train_config(preset_path(name, cuda=False))
 
@@ -17,7 +17,7 @@ def test_auto_chooses_by_the_machine(cuda: bool, chosen: str) -> None:
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"preset 'tpu'.*auto, cpu, crops, gpu"):
+    with pytest.raises(ConfigError, match=r"preset 'tpu'.*auto, cpu, gpu"):
         preset_path("tpu", cuda=False)
 
 

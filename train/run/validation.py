@@ -69,5 +69,5 @@ def validate(run: Run) -> Validation:
     return Validation(
         scores,
         fit_calibrations(truths, compared, categories),
-        tuple(in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0)),
+        tuple(in_words(mistakes, sizes.long_side_px)),
     )

@@ -84,7 +84,7 @@ def evaluate_photos(
     result["in_words"] = [
         *never_good(meta, result["keypoints"]["ap"]),
         *labels_in_words(samples),
-        *in_words(mistakes, sizes.long_side_px, sizes.crop_px > 0),
+        *in_words(mistakes, sizes.long_side_px),
     ]
     draws = ap_draws(truths, founds, [category.schema for category in categories])
     result["confidence_95"]["keypoint_ap"] = interval(draws)

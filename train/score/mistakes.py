@@ -71,11 +71,11 @@ def count_mistakes(outcomes: Sequence[Outcome]) -> Mistakes:
     )
 
 
-def in_words(mistakes: Mistakes, long_side_px: int, crops: bool) -> list[str]:
+def in_words(mistakes: Mistakes, long_side_px: int) -> list[str]:
     """A sentence for each kind of mistake that is frequent, with its likely reason and what to do; none where
     all is well.
 
-    long_side_px: of the network's input. crops: whether it was trained on crops.
+    long_side_px: of the network's input.
     """
     said = []
     m = mistakes
@@ -93,11 +93,10 @@ def in_words(mistakes: Mistakes, long_side_px: int, crops: bool) -> list[str]:
         said.append(text)
     if not m.names_are_learned:
         (one, other), times = m.wrong_names[0]
-        longer = "train longer" if crops else "train longer, or on crops (PRESET=crops)"
         said.append(
             f"{m.wrong_name} of {found_keypoints} keypoints stand on another keypoint of their object, most "
-            f"often {one} on {other} ({times} times): places are learned, names are not yet, {longer}; if it "
-            "stays so, the object looks alike from several sides, see `meshmark asset check`"
+            f"often {one} on {other} ({times} times): places are learned, names are not yet, train longer; "
+            "if it stays so, the object looks alike from several sides, see `meshmark asset check`"
         )
     if m.elsewhere > WORTH_SAYING * found_keypoints:
         said.append(

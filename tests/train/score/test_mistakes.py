@@ -47,22 +47,20 @@ def count(truth_: Truth, found_: Found) -> Mistakes:
 def test_right_keypoints_are_no_mistakes_and_unlabelled_ones_do_not_count() -> None:
     m = count(truth(BOX), found((BOX, 0.9, [[15, 10], [90, 14], [0, 0]])))
     assert (m.keypoints, m.right, m.wrong_name, m.elsewhere, m.not_found) == (2, 2, 0, 0, 0)
-    assert in_words(m, 640, False) == []
+    assert in_words(m, 640) == []
 
 
 def test_keypoint_on_another_one_has_the_wrong_name() -> None:
     m = count(truth(BOX), found((BOX, 0.9, [[88, 12], [12, 10], [50, 90]])))
     assert (m.right, m.wrong_name, m.elsewhere) == (0, 2, 0)
     assert dict(m.wrong_names) == {("a", "b"): 1, ("b", "a"): 1}
-    assert "2 of 2 keypoints stand on another keypoint" in in_words(m, 640, False)[0]
-    assert "PRESET=crops" in in_words(m, 640, False)[0]
-    assert "PRESET=crops" not in in_words(m, 640, True)[0]
+    assert "2 of 2 keypoints stand on another keypoint" in in_words(m, 640)[0]
 
 
 def test_keypoint_near_nothing_or_near_an_unlabelled_one_is_elsewhere() -> None:
     m = count(truth(BOX), found((BOX, 0.9, [[50, 50], [50, 90], [50, 90]])))
     assert (m.wrong_name, m.elsewhere) == (0, 2)
-    assert "off by more than 10%" in in_words(m, 640, False)[0]
+    assert "off by more than 10%" in in_words(m, 640)[0]
 
 
 def test_own_place_counts_where_another_is_even_nearer() -> None:
@@ -74,8 +72,8 @@ def test_missed_object_says_how_small_it_is() -> None:
     m = count(truth([0.0, 0, 10, 4]), found())
     assert (m.objects, m.missed, m.keypoints, m.not_found) == (1, 1, 2, 2)
     assert m.missed_size == pytest.approx(10 / 400)
-    assert "are 16 px long" in in_words(m, 640, False)[0]
-    assert "train longer" in in_words(m, 4000, False)[0]
+    assert "are 16 px long" in in_words(m, 640)[0]
+    assert "train longer" in in_words(m, 4000)[0]
 
 
 def test_found_twice_false_and_too_large_are_told_apart() -> None:
@@ -92,7 +90,7 @@ def test_found_twice_false_and_too_large_are_told_apart() -> None:
 def test_generously_drawn_labels_are_named_where_boxes_are_smaller() -> None:
     m = count(truth([0.0, 0, 150, 100]), found((BOX, 0.9, PLACES)))
     assert (m.large_boxes, m.small_boxes) == (0, 1)
-    assert any("drawn generously" in sentence for sentence in in_words(m, 640, False))
+    assert any("drawn generously" in sentence for sentence in in_words(m, 640))
 
 
 def test_bias_is_not_blamed_on_the_definition_while_names_are_swapped() -> None:
