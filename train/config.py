@@ -151,12 +151,14 @@ class AugmentConfig(Section):
 class CropConfig(Section):
     """Crops about objects, which show an object in a fraction of a whole picture's time.
 
-    share: of the images drawn that are shown as a crop, where model.crop_px is set; the others are whole.
+    share: of the images drawn that are shown as a crop, where model.crop_px is set; the others are shown as a
+        whole picture is at inference, or a part of it with sides of at most largest_px where that is larger.
     reach: side of a crop as a multiple of its object's longer side, from and to.
     rotate_degrees: largest turn.
     """
 
     share: Share = 0.92
+    largest_px: Annotated[int, Field(ge=64)] = 384
     reach: tuple[Annotated[float, Field(ge=1, le=10)], Annotated[float, Field(ge=1, le=10)]] = (1.15, 2.0)
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0
 

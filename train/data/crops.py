@@ -1,4 +1,4 @@
-"""Squares cut from pictures about objects, turned and brought to one size."""
+"""Squares cut from pictures about objects, turned and brought to one size; parts of large pictures."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from synth.types import Array, Rgb
 from train.config import CropConfig
-from train.data.objects import Objects, resize
+from train.data.objects import Objects, affine, resize
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,21 @@ def cut_window(rgb: Rgb, window: Window, side_px: int) -> Rgb:
     offset = matrix[:, :2] @ (back @ (0.5, 0.5) + (left, top)) + matrix[:, 2] - 0.5
     forward, size = np.column_stack((matrix[:, :2] @ back, offset)), (side_px, side_px)
     return np.asarray(cv2.warpAffine(small, forward, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+def drawn_part(rgb: Rgb, objects: Objects, largest_px: int, seed: int) -> tuple[Rgb, Objects]:
+    """A part of the picture with sides of at most largest_px, which shows a piece of one of the objects if
+    there is one; the whole picture where it is no larger."""
+    rng = np.random.default_rng(seed)
+    size = np.array(rgb.shape[1::-1])
+    part = np.minimum(size, largest_px)
+    centre = rng.uniform(0, size)
+    if objects.extents:
+        points = objects.extents[rng.integers(len(objects.extents))]
+        centre = points[rng.integers(len(points))] + rng.uniform(-0.5, 0.5, 2) * part
+    left, top = np.clip(np.round(centre - part / 2), 0, size - part).astype(int)
+    shift = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top]])
+    return rgb[top : top + part[1], left : left + part[0]], affine(objects, shift)
 
 
 def drawn_window(objects: Objects, width: int, height: int, config: CropConfig, seed: int) -> Window:

@@ -19,7 +19,7 @@ from synth.dataset.coco import Category
 from synth.system.pictures import read_image
 from synth.types import NOT_LABELLED, KeypointSchema, Rgb
 from train.config import AugmentConfig, CropConfig, DataConfig
-from train.data.crops import cut_window, drawn_window
+from train.data.crops import cut_window, drawn_part, drawn_window
 from train.data.mix import Draw
 from train.data.objects import Objects, affine, objects_of, resize, scaled
 from train.data.online import OnlineImages
@@ -190,6 +190,7 @@ class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
         self._augment = Augmenter(config.augment, *(category.schema for category in categories))
         self._config = config
         self._long_side_px, self._crop_px = long_side_px, crop_px
+        self._largest_px = config.crops.largest_px if crop_px else long_side_px
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor], str]:
         source = self._real if draw.real else self._synthetic
@@ -204,7 +205,8 @@ class TrainingImages(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
         else:
             width, height = fit_size(sample.width, sample.height, self._long_side_px)
             objects = scaled(objects, (width / sample.width, height / sample.height))
-            rgb, objects = self._augment(resize(rgb, width, height), objects, draw.seed)
+            rgb, objects = drawn_part(resize(rgb, width, height), objects, self._largest_px, draw.seed)
+            rgb, objects = self._augment(rgb, objects, draw.seed)
         height, width = rgb.shape[:2]
         image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
         target = {**to_target(objects, width, height, self._config), "seed": torch.tensor(draw.seed)}

@@ -5,7 +5,7 @@ import pytest
 
 from tests.train.data.test_transforms import DOTS, ONE, H, W, centroid, one_keypoint, painted
 from train.config import CropConfig
-from train.data.crops import Window, cut_window, drawn_window
+from train.data.crops import Window, cut_window, drawn_part, drawn_window
 from train.data.objects import Objects, affine
 
 
@@ -46,3 +46,23 @@ def test_a_drawn_window_holds_its_object() -> None:
         assert drawn_window(objects, W, H, config, seed) == window
     nothing = Objects(np.zeros((0, 1, 3)), (), np.zeros(0), ONE[:0])
     assert drawn_window(nothing, W, H, config, 0).side <= W
+
+
+def test_a_part_of_a_large_picture_shows_a_piece_of_an_object_where_its_label_says() -> None:
+    for seed in range(20):
+        rgb, objects = drawn_part(painted(100.5, 60.5), one_keypoint(100.5, 60.5), 64, seed)
+        assert rgb.shape == (64, 64, 3)
+        ends = objects.extents[0]
+        assert ends.max() > 0
+        assert ends.min() < 64
+        moved = objects.keypoints[0, 0, :2]
+        if (moved > 12).all() and (moved < 52).all():
+            assert centroid(rgb) == pytest.approx(moved, abs=0.1)
+    nothing = Objects(np.zeros((0, 1, 3)), (), np.zeros(0), ONE[:0])
+    assert drawn_part(painted(9, 9), nothing, 64, 0)[0].shape == (64, 64, 3)
+
+
+def test_a_picture_that_is_small_enough_stays_whole() -> None:
+    rgb, objects = drawn_part(painted(100.5, 60.5), one_keypoint(100.5, 60.5), max(W, H), 0)
+    assert rgb.shape == (H, W, 3)
+    assert objects.keypoints[0, 0, :2].tolist() == [100.5, 60.5]
