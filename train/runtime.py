@@ -2,7 +2,8 @@
 
 detector = OnnxDetector.load("part.onnx", score=0.5)
 for found in detector(rgb):  # (H, W, 3) uint8, RGB
-    print(found.name, found.score, found.box_xyxy, found.keypoints, found.keypoint_scores)
+    print(found.name, found.score, found.box_xyxy, found.keypoints)
+    print(found.keypoint_scores, found.keypoint_visibility)
 """
 
 import json
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Rgb = NDArray[np.uint8]
-FORMAT_WITHOUT_CROPS, FORMAT = 2, 3
+FORMAT = 4
+READABLE = (2, 3, FORMAT)
+"""Files of format 2 have no crops, those of 2 and 3 no visibility."""
 METADATA = "meshmark"
 MAX_FILE_BYTES = 2_000_000_000
 SAME_SHARE = 0.05
@@ -27,9 +30,11 @@ SAME_IOU = 0.3
 
 @dataclass(frozen=True)
 class Detection:
-    """One object, in px of the photo. keypoints: (K, 2) x, y. keypoint_scores: (K,) in [0, 1].
+    """One object, in px of the photo. keypoints: (K, 2) x, y.
 
-    score: of box and keypoints together, in [0, 1], see detection_score.
+    keypoint_scores: (K,) in [0, 1], how likely each is right. keypoint_visibility: (K,) in [0, 1], how likely
+    each is seen, not hidden by the object itself or by another; all 1 in files of before format 4, which
+    do not say it. score: of box and keypoints together, in [0, 1], see detection_score.
     """
 
     box_xyxy: Array
@@ -37,6 +42,7 @@ class Detection:
     name: str
     keypoints: Array
     keypoint_scores: Array
+    keypoint_visibility: Array
 
 
 @dataclass(frozen=True)
@@ -195,9 +201,10 @@ class OnnxDetector:
 
     def _look(self, rgb: Rgb, fitted: tuple[int, int]) -> list[Detection]:
         """All that the network finds in a picture scaled to that width and height, in px of the picture."""
-        boxes, scores, labels, keypoints, keypoint_scores = self._session.run(
+        boxes, scores, labels, keypoints, keypoint_scores, *rest = self._session.run(
             None, {"image": resize(rgb, *fitted)}
         )
+        visibility = rest[0] if rest else np.ones_like(keypoint_scores)
         scale = np.array([rgb.shape[1] / fitted[0], rgb.shape[0] / fitted[1]])
         found = []
         for i, label in enumerate(labels):
@@ -210,6 +217,7 @@ class OnnxDetector:
                     kind.name,
                     keypoints[i, own].astype(np.float64) * scale,
                     keypoint_scores[i, own].astype(np.float64),
+                    visibility[i, own].astype(np.float64),
                 )
             )
         return found
@@ -227,7 +235,7 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
         raise ValueError(f"{where}: no {METADATA!r} in its metadata, expected a file of `meshmark export`")
     try:
         raw = json.loads(entries[METADATA])
-        if raw["format"] not in (FORMAT_WITHOUT_CROPS, FORMAT):
+        if raw["format"] not in READABLE:
             raise ValueError(
                 f"format {raw['format']}, expected {FORMAT}: export it again, with this file's own version"
             )

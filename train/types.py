@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.errors import DataError
-from synth.types import Array
+from synth.types import OCCLUDED, VISIBLE, Array
 
 MIN_AREA_SHARE, MAX_AREA_SHARE = 0.01, 2.0
 """An area outside these shares of its box's is none of an object in it: some tools write 1, or nothing. A box
 cut off at the picture's border may be less than its object."""
+VISIBLE_FROM = 0.5
+"""A keypoint's visibility from which it is taken for visible; below, for hidden."""
 KINDS = {"f": "floats", "i": "integers", "b": "booleans"}
 
 
@@ -71,7 +73,8 @@ class Found:
     """The M detections in one image, best first. Raises DataError for a field of another shape.
 
     boxes: (M, 4) xyxy px. scores: (M,) in [0, 1]. labels: (M,) int, as in Truth.
-    keypoints: (M, K, 2) x, y px. keypoint_scores: (M, K) in [0, 1], or None where nothing tells them.
+    keypoints: (M, K, 2) x, y px. keypoint_scores, keypoint_visibility: (M, K) in [0, 1], how likely each is
+    right, and is visible; None where nothing tells them.
     """
 
     boxes: Array
@@ -79,6 +82,7 @@ class Found:
     labels: NDArray[np.int64]
     keypoints: Array
     keypoint_scores: Array | None = None
+    keypoint_visibility: Array | None = None
 
     def __post_init__(self) -> None:
         m = len(self.boxes)
@@ -86,8 +90,14 @@ class Found:
         check_array(self, "scores", "f", m)
         check_array(self, "labels", "i", m)
         check_array(self, "keypoints", "f", m, None, 2)
-        if self.keypoint_scores is not None:
-            check_array(self, "keypoint_scores", "f", m, self.keypoints.shape[1])
+        for name in ("keypoint_scores", "keypoint_visibility"):
+            if getattr(self, name) is not None:
+                check_array(self, name, "f", m, self.keypoints.shape[1])
+
+
+def told_v(visibility: Array) -> NDArray[np.int64]:
+    """COCO's v of keypoints, by how likely they are visible: VISIBLE or OCCLUDED, in the same shape."""
+    return np.where(visibility >= VISIBLE_FROM, VISIBLE, OCCLUDED)
 
 
 def truth_of(sample: Sample) -> Truth:

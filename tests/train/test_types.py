@@ -61,6 +61,7 @@ def test_a_samples_field_that_does_not_fit_is_named(field: str, value: Any, mess
         ("keypoints", np.zeros((2, 3, 3)), r"Found\.keypoints: shape \(2, 3, 3\), expected \(2, any, 2\)"),
         ("keypoint_scores", np.ones((2, 4)), r"Found\.keypoint_scores: shape \(2, 4\), expected \(2, 3\)"),
         ("keypoint_scores", np.full((2, 3), np.nan), r"Found\.keypoint_scores: holds nan or infinity"),
+        ("keypoint_visibility", np.ones((2, 4)), r"keypoint_visibility: shape \(2, 4\), expected \(2, 3\)"),
     ],
 )
 def test_a_detections_field_that_does_not_fit_is_named(field: str, value: Any, message: str) -> None:

@@ -2,7 +2,8 @@
 
 Input `image`: (H, W, 3) uint8 RGB, any size, its longer side scaled to the metadata's long_side_px.
 Outputs, in px of that image, best first: `boxes` (N, 4) xyxy, `scores` (N,), `labels` (N,) place in the
-metadata's objects counted from 1, `keypoints` (N, K, 2), `keypoint_scores` (N, K), K of the object with most.
+metadata's objects counted from 1, `keypoints` (N, K, 2), `keypoint_scores` and `keypoint_visibility` (N, K),
+K of the object with most.
 """
 
 import json
@@ -24,7 +25,7 @@ from train.model.snapshot import Meta, load_model
 from train.runtime import FORMAT, METADATA, Rgb
 
 ExportFormat = Literal["onnx", "torchscript"]
-OUTPUTS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores")
+OUTPUTS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "keypoint_visibility")
 OPSET = 17
 
 
@@ -44,6 +45,7 @@ class OneImage(nn.Module):
             found["labels"],
             found["keypoints"][:, :, :2],
             found["keypoints_scores"],
+            found["keypoints_visibility"],
         )
 
 

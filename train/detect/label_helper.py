@@ -25,9 +25,10 @@ from synth.errors import ConfigError, DataError
 from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
-from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Array
+from synth.types import NOT_LABELLED, OCCLUDED, Array
 from train.detect.predict import Detector
 from train.runtime import Detection
+from train.types import told_v
 
 COCO_FILE, PRIORITY = "person_keypoints_default.json", "priority.csv"
 TASKS, INTERFACE = "label_studio.json", "label_studio.xml"
@@ -61,7 +62,7 @@ def label_helper(
     detector: Detector, photos: Sequence[Path], out: Path, score: float, keypoint_score: float
 ) -> LabelSummary:
     """Writes `out` (see above). score: least of a box that becomes a label; the detector's own should be
-    WEAKEST. keypoint_score: least sure keypoint that is labelled visible.
+    WEAKEST. keypoint_score: a keypoint less sure is labelled hidden, as are those told to be hidden.
 
     Raises ConfigError for an `out` that is not empty.
     """
@@ -130,7 +131,8 @@ def _labels(
 ) -> ImageLabels:
     annotations = []
     for found in guess.objects:
-        v = np.where(found.keypoint_scores >= keypoint_score, VISIBLE, OCCLUDED)
+        v = told_v(found.keypoint_visibility)
+        v[found.keypoint_scores < keypoint_score] = OCCLUDED
         v[~_inside(found.keypoints, guess)] = NOT_LABELLED
         area = float(np.prod(found.box_xyxy[2:] - found.box_xyxy[:2]))
         points = np.column_stack([found.keypoints, v])

@@ -7,7 +7,7 @@ import numpy as np
 from synth.asset import ObjectAsset
 from synth.geometry import project, transform_points
 from synth.types import Array, Camera
-from train.detect.pose import MIN_POINTS, NoPose, Pose, rigid_keypoints, solve_pose
+from train.detect.pose import MIN_POINTS, NoPose, Pose, pose_weights, rigid_keypoints, solve_pose
 from train.runtime import SAME_IOU, Detection, in_its_place
 
 SAME_PLACE = 0.02
@@ -16,29 +16,29 @@ MIN_SPREAD = 0.2
 """Least extent of the keypoints, as a share of what it is where they fill as much of box as of object."""
 
 MIN_SUPPORT = 0.5
-"""Least share of all scores that the keypoints hold which agree with a pose: four of nine do by chance."""
+"""Least share of all weights that the keypoints hold which agree with a pose: four of nine do by chance."""
 
 
 def object_pose(asset: ObjectAsset, found: Detection, camera: Camera) -> Pose | NoPose:
-    """solve_pose of a detection's keypoints, weighted by their scores. There is none where the keypoints
+    """solve_pose of a detection's keypoints with their pose_weights. There is none where the keypoints
     coincide, where few agree, or where the object, so placed, would lie elsewhere than its box or be much
     larger or smaller.
     """
-    scores = found.keypoint_scores * rigid_keypoints(asset)
+    weights = pose_weights(found.keypoint_scores, found.keypoint_visibility) * rigid_keypoints(asset)
     side = float((found.box_xyxy[2:] - found.box_xyxy[:2]).max())
-    used = scores > 0
+    used = weights > 0
     if used.any():
         seen = float(np.ptp(found.keypoints[used], axis=0).max())
         filled = float(np.linalg.norm(np.ptp(asset.keypoints_m[used], axis=0))) / asset.diameter_m
         if seen < MIN_SPREAD * filled * side:
             return NoPose("keypoints coincide", f"they lie within {seen:.0f} px, their box is {side:.0f} px")
-    solved = solve_pose(asset.keypoints_m, found.keypoints, scores, camera)
+    solved = solve_pose(asset.keypoints_m, found.keypoints, weights, camera)
     if isinstance(solved, NoPose):
         return solved
     agreed = int(solved.inliers.sum())
-    support = float(scores[solved.inliers].sum() / scores.sum())
+    support = float(weights[solved.inliers].sum() / weights.sum())
     if support < MIN_SUPPORT:
-        text = f"the {agreed} of {int(used.sum())} that agree hold {support:.0%} of the scores"
+        text = f"the {agreed} of {int(used.sum())} that agree hold {support:.0%} of the weights"
         return NoPose("keypoints disagree", text)
     count = _places(found.keypoints[solved.inliers], SAME_PLACE * side)
     if count < MIN_POINTS:

@@ -22,6 +22,8 @@ OUTLIER_SHARE = 0.05
 """Keypoints farther than this share of the object's extent in the picture from where the pose puts them do
 not count."""
 RANSAC_ROUNDS = 300
+HIDDEN_WEIGHT = 0.25
+"""Of a hidden keypoint beside an equally sure visible one: its errors are about twice as large."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,14 @@ class NoPose:
         return f"{self.reason}: {self.detail}"
 
 
+def pose_weights(scores: Array, visibility: Array) -> Array:
+    """(K,) weights for solve_pose: a keypoint's score, times its expected weight, which is 1 if it is visible
+    and HIDDEN_WEIGHT if it is hidden. scores, visibility: (K,) in [0, 1]."""
+    return scores * (HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * visibility)
+
+
 def solve_pose(points_m: Array, keypoints: Array, scores: Array, camera: Camera) -> Pose | NoPose:
-    """points_m: (K, 3) object frame. keypoints: (K, 2) px. scores: (K,) >= 0, 0 = not to be used.
+    """points_m: (K, 3) object frame. keypoints: (K, 2) px. scores: (K,) weights >= 0, 0 = not to be used.
 
     camera: intrinsics and distortion; its pose does not matter. RANSAC, then least squares of the
     reprojection weighted by score, for points on a plane from both of their solutions.

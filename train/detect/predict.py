@@ -106,13 +106,20 @@ class Detector:
         """rgb: (H, W, 3) uint8 of any size."""
         found = self.found(rgb)
         assert found.keypoint_scores is not None
+        assert found.keypoint_visibility is not None
         detections = []
         for i, label in enumerate(found.labels):
             category = self.categories[label - 1]
             own = slice(len(category.schema))
-            points, point_scores = found.keypoints[i, own], found.keypoint_scores[i, own]
             detections.append(
-                Detection(found.boxes[i], float(found.scores[i]), category.name, points, point_scores)
+                Detection(
+                    found.boxes[i],
+                    float(found.scores[i]),
+                    category.name,
+                    found.keypoints[i, own],
+                    found.keypoint_scores[i, own],
+                    found.keypoint_visibility[i, own],
+                )
             )
         return detections
 
@@ -127,8 +134,8 @@ class Detector:
 
     @property
     def calibration(self) -> Array:
-        """(categories, 2) slope and offset that the keypoints' confidences were calibrated with, see
-        model.heatmaps.calibrated."""
+        """(categories, 2, 2): what is said of each one's keypoints was calibrated with, see
+        model.heatmaps.Calibration."""
         return self._model.calibration.cpu().numpy().astype(np.float64)[self._labels - 1]
 
     def found(self, rgb: Rgb) -> Found:
@@ -181,7 +188,8 @@ class Detector:
             dtype=np.float64,
         )
         points = arrays["keypoints"][row, : max(counts), :2]
-        return Found(arrays["boxes"][row], scores, label + 1, points, sure)
+        visible = arrays["keypoints_visibility"][row, : max(counts)]
+        return Found(arrays["boxes"][row], scores, label + 1, points, sure, visible)
 
     def _chosen(self, found: Found, least: float) -> Found:
         """The detections with at least that score, best first, without duplicates."""

@@ -20,10 +20,11 @@ from synth.inspect.drawing import draw_objects, write_image
 from synth.system.files import write_text
 from synth.system.pictures import read_image
 from synth.system.progress import track
-from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Rgb
+from synth.types import NOT_LABELLED, Array, Rgb
 from train.detect.inputs import Film, film_size, read_frames
 from train.detect.predict import Detector
 from train.runtime import Detection
+from train.types import told_v
 
 PREDICTIONS, IMAGES, RESULTS, OVERLAYS = "predictions.jsonl", "images.json", "results.json", "overlays"
 WHOLE = 0.98
@@ -53,7 +54,7 @@ def predict_files(
 ) -> PredictionSummary:
     """Writes `out` (see above); pictures and films that cannot be read are left out and named in the summary.
 
-    keypoint_score: keypoints below it are not drawn and carry v = 1. frames: of a film, at most.
+    keypoint_score: keypoints below it are not drawn and carry v = 0. frames: of a film, at most.
     What was done is written also when the run is interrupted.
     """
     writer = _Writer(detector, out, keypoint_score)
@@ -155,43 +156,52 @@ class _Writer:
 
 
 def detection_to_json(detection: Detection, names: Sequence[str]) -> dict[str, Any]:
-    """name, score, box_xyxy, and keypoints: name -> x, y, score; pixels of the picture."""
-    points = zip(names, detection.keypoints.tolist(), detection.keypoint_scores.tolist(), strict=True)
+    """name, score, box_xyxy, and keypoints: name -> x, y, score, visibility; pixels of the picture."""
+    points = np.column_stack([detection.keypoints, detection.keypoint_scores, detection.keypoint_visibility])
+    digits = (2, 2, 4, 4)
     return {
         "name": detection.name,
         "score": round(detection.score, 4),
         "box_xyxy": np.round(detection.box_xyxy, 2).tolist(),
-        "keypoints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in points},
+        "keypoints": {
+            name: list(map(round, row, digits)) for name, row in zip(names, points.tolist(), strict=True)
+        },
     }
 
 
 def coco_result(
     detection: Detection, image_id: int, category_id: int, keypoint_score: float
 ) -> dict[str, Any]:
-    """A row of a COCO results file; v = 2 for keypoints at least as sure as `keypoint_score`, else 1."""
+    """A row of a COCO results file, with shown_keypoints."""
     x0, y0, x1, y1 = detection.box_xyxy.tolist()
-    v = np.where(detection.keypoint_scores >= keypoint_score, VISIBLE, OCCLUDED)
     return {
         "image_id": image_id,
         "category_id": category_id,
         "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "keypoints": np.column_stack([detection.keypoints, v]).reshape(-1).tolist(),
+        "keypoints": shown_keypoints(detection, keypoint_score).reshape(-1).tolist(),
         "score": detection.score,
     }
+
+
+def shown_keypoints(detection: Detection, keypoint_score: float) -> Array:
+    """(K, 3) x, y px, v: 2 visible, 1 hidden, 0 for keypoints less sure than `keypoint_score`."""
+    v = told_v(detection.keypoint_visibility)
+    v[detection.keypoint_scores < keypoint_score] = NOT_LABELLED
+    return np.column_stack([detection.keypoints, v])
 
 
 def overlay(
     rgb: Rgb, found: Sequence[Detection], categories: Sequence[Category], keypoint_score: float
 ) -> Rgb:
-    """A copy of `rgb` with boxes, scores, skeletons and the keypoints that are sure enough."""
+    """A copy of `rgb` with boxes, scores, skeletons and the keypoints that are sure enough, hidden ones as
+    rings."""
     for category in categories:
         own = [d for d in found if d.name == category.name]
-        sure = [np.where(d.keypoint_scores >= keypoint_score, VISIBLE, NOT_LABELLED) for d in own]
         rgb = draw_objects(
             rgb,
             category.schema,
             [d.box_xyxy for d in own],
-            [np.column_stack([d.keypoints, v]) for d, v in zip(own, sure, strict=True)],
+            [shown_keypoints(d, keypoint_score) for d in own],
             names=len(category.schema) <= 12,
             captions=[f"{d.name} {d.score:.2f}" for d in own],
         )

@@ -18,7 +18,13 @@ from train.runtime import Rgb, fit_size
 from train.types import Sample
 
 QUANTIZED_OPS = ("Conv", "Gemm")
-LAST_LAYERS = ("box_predictor.", "keypoint_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
+LAST_LAYERS = (
+    "box_predictor.",
+    "keypoint_predictor.",
+    "visibility_predictor.",
+    "rpn.head.cls_logits.",
+    "rpn.head.bbox_pred.",
+)
 
 
 def export_files(
@@ -49,7 +55,7 @@ def export_files(
 
 def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: int) -> None:
     """Writes `out`: the ONNX file `source` with convolutions in 8 bits; the layers that give scores, box
-    offsets and heatmaps keep 32.
+    offsets, heatmaps and visibility keep 32.
 
     samples: images from which the ranges of the 8-bit numbers are taken: rendered or training images, not
     those that the result is measured on. long_side_px: of the network's input, as exported.

@@ -45,6 +45,7 @@ def build_model(
         replace_predictors(model, num_classes, num_keypoints)
     elif weights == "imagenet":
         load_imagenet(model.backbone, config)
+    model.roi_heads.visibility_predictor = nn.Conv2d(config.keypoint_head_channels, num_keypoints, 1)
     freeze(model.backbone.body, config)
     if config.weights in files and (eps := files[config.weights].norm_eps) is not None:
         for module in model.backbone.body.modules():
@@ -133,13 +134,14 @@ def replace_predictors(model: KeypointDetector, num_classes: int, num_keypoints:
 def load_coco(model: KeypointDetector, state: State) -> None:
     """Loads the tensors of torchvision's keypointrcnn_resnet50_fpn, whose names are ours.
 
-    Raises ValueError if the network has others; the norms' counters of batches, which only ours has, may
-    lack.
+    Raises ValueError if the network has others; the norms' counters of batches and what tells visibility,
+    which only ours has, may lack.
     """
     missing, unexpected = model.load_state_dict(state, strict=False)
     for key in unexpected:
         log.info("skipped %s of the vendor's weights", key)
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    ours = ("num_batches_tracked", "visibility_predictor.weight", "visibility_predictor.bias")
+    missing = [key for key in missing if not key.endswith(ours)]
     if missing:
         raise ValueError(f"COCO weights lack {missing}; the heads must have torchvision's default sizes")
 

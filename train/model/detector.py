@@ -3,6 +3,7 @@
 Images come in at the network's own size (runtime.fit_size); boxes and keypoints are in px of that image.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,13 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from train.model.heatmaps import calibrated, decode_heatmaps, heatmap_loss
+from train.model.heatmaps import (
+    calibrated,
+    decode_heatmaps,
+    heatmap_loss,
+    read_where_heatmaps_point,
+    visibility_loss,
+)
 from train.model.sampling import draw, proposals_and_losses, training_regions
 
 READINGS = ((1.0, 0.0, 0.0), (0.75, 0.5, 0.5), (0.5, 0.0, 0.0), (0.25, 0.5, -0.5))
@@ -21,6 +28,10 @@ larger than the box, and by how many of the keypoint head's cells it is shifted 
 AGREE_CELLS = 4
 """Readings of a keypoint agree that lie at most so many cells of the widest region from that region's, in x
 and in y."""
+KEYPOINT_LOSSES = ("loss_keypoint", "loss_visibility")
+"""Those of images with labelled keypoints alone."""
+VISIBILITY_WEIGHT = 0.2
+"""Of loss_visibility among the losses: it is to be learned beside the places, not at their cost."""
 STAND_IN_BOX, STAND_IN_SCORE = (0.0, 0.0, 1.0, 1.0), -1.0
 
 
@@ -39,7 +50,10 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
     proposal_levels: names of the pyramid's levels that propose regions.
     keypoint_regions: regions an image gives the keypoint head in a training step, at most.
     keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's.
-    calibration: (categories, 2), see heatmaps.calibrated.
+    calibration: (categories, 2, 2), of each category a heatmaps.Calibration.
+
+    Whether a keypoint is visible is told by maps of the keypoint head's own cells, read where its heatmap
+    points to.
     """
 
     proposal_levels: tuple[str, ...]
@@ -57,7 +71,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         return [self.find_objects(image) for image in images]
 
     def _losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Each the mean of its value in every image; loss_keypoint of those with labelled keypoints.
+        """Each the mean of its value in every image; KEYPOINT_LOSSES of those with labelled keypoints.
 
         So a batch's losses are the weighted means of its parts', wherever all images have one size (else they
         are padded to the batch's largest) and enough regions to draw from.
@@ -87,13 +101,17 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
             t["keypoints"][matched[at]]
             for t, matched, at in zip(targets, regions.matched, objects, strict=True)
         ]
-        logits = self._read_heatmaps(features, boxes, batch.image_sizes).float()
-        maps = torch.split(logits, [len(b) for b in boxes])
-        keypoint = torch.stack([heatmap_loss(*image) for image in zip(maps, boxes, points, strict=True)])
+        maps, visibility = self._read_keypoints(features, boxes, batch.image_sizes)
+
+        def over_images(loss: Callable[[Tensor, Tensor, Tensor], Tensor], values: Tensor) -> Tensor:
+            each = zip(torch.split(values.float(), [len(b) for b in boxes]), boxes, points, strict=True)
+            return torch.stack([loss(*image) for image in each]).sum() / max(with_keypoints(targets), 1)
+
         return {
             "loss_classifier": classifier,
             "loss_box_reg": box_reg,
-            "loss_keypoint": keypoint.sum() / max(with_keypoints(targets), 1),
+            "loss_keypoint": over_images(heatmap_loss, maps),
+            "loss_visibility": VISIBILITY_WEIGHT * over_images(visibility_loss, visibility),
             **losses,
         }
 
@@ -101,7 +119,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         """What is in one image, (3, H, W) float in [0, 1], best boxes first.
 
         Returns boxes (N, 4) xyxy px, scores (N,), labels (N,) from 1, keypoints (N, K, 3) x, y px and 1,
-        keypoints_scores (N, K) in [0, 1].
+        keypoints_scores and keypoints_visibility (N, K) in [0, 1]: how likely each is right, and is visible.
 
         The function is traced for exported files, so no step may depend on how many objects there are: a box
         that stands for nothing keeps every tensor from being empty. Its score marks it, and it goes last.
@@ -120,14 +138,16 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         boxes, scores, labels = self.refitted(features, boxes, scores, labels, sizes[0])
 
         regions = self.reading_regions(boxes)
-        maps = self._read_heatmaps(features, [regions], sizes)
-        keypoints, confidence = self.merged_readings(maps, regions)
+        maps, visibility = self._read_keypoints(features, [regions], sizes)
+        keypoints, confidence, visibility = self.merged_readings(maps, visibility.sigmoid(), regions)
+        calibration = self.calibration[labels - 1]
         result = {
             "boxes": boxes,
             "scores": scores,
             "labels": labels,
             "keypoints": keypoints,
-            "keypoints_scores": calibrated(confidence, self.calibration[labels - 1]),
+            "keypoints_scores": calibrated(confidence, calibration[:, 0]),
+            "keypoints_visibility": calibrated(visibility, calibration[:, 1]),
         }
         real = torch.where(scores > STAND_IN_SCORE)[0]
         return {name: values[real] for name, values in result.items()}
@@ -164,14 +184,14 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         logits, offsets = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, boxes, sizes)))
         return logits, offsets
 
-    def _read_heatmaps(
+    def _read_keypoints(
         self, features: dict[str, Tensor], regions: list[Tensor], sizes: list[tuple[int, int]]
-    ) -> Tensor:
-        """Logits (R, K, S, S) of all images' regions."""
+    ) -> tuple[Tensor, Tensor]:
+        """Heatmaps' logits (R, K, S, S) of all images' regions, and logits (R, K) of being visible."""
         heads = self.roi_heads
-        pooled = heads.keypoint_roi_pool(features, regions, sizes)
-        maps: Tensor = heads.keypoint_predictor(heads.keypoint_head(pooled))
-        return maps
+        seen = heads.keypoint_head(heads.keypoint_roi_pool(features, regions, sizes))
+        maps: Tensor = heads.keypoint_predictor(seen)
+        return maps, read_where_heatmaps_point(heads.visibility_predictor(seen), maps)
 
     def enlarged(self, boxes: Tensor, share: float = 1.0) -> Tensor:
         """Boxes (N, 4) enlarged about their centres: keypoints at an object's ends lie at its box's edge.
@@ -194,21 +214,25 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
             found.append(region + shift.repeat(1, 2))
         return torch.stack(found, dim=1).flatten(0, 1)
 
-    def merged_readings(self, maps: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints from heatmaps (R, K, S, S) of `reading_regions` (R, 4).
+    def merged_readings(
+        self, maps: Tensor, visibility: Tensor, regions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keypoints from heatmaps (R, K, S, S) and visibilities (R, K) of `reading_regions` (R, 4).
 
         Returns keypoints (N, K, 3), each the mean of the readings that agree with the widest region's, which
-        holds what the box may have cut off; and the confidence (N, K) of that region's reading.
+        holds what the box may have cut off; and the confidence and visibility (N, K) of that region's
+        reading.
         """
         keypoints, confidence = decode_heatmaps(maps, regions)
         if self.keypoint_reach == 1:
-            return keypoints, confidence
+            return keypoints, confidence, visibility
         count = len(READINGS)
         readings = torch.stack([keypoints[i::count] for i in range(count)], dim=1)
         agree_px = AGREE_CELLS * (regions[::count, 2:] - regions[::count, :2]) / maps.shape[-1]
         near = (readings - readings[:, :1])[..., :2].abs() <= agree_px[:, None, None]
         agree = near.all(dim=3, keepdim=True).to(readings.dtype)
-        return (readings * agree).sum(dim=1) / agree.sum(dim=1), confidence[::count]
+        merged = (readings * agree).sum(dim=1) / agree.sum(dim=1)
+        return merged, confidence[::count], visibility[::count]
 
 
 def with_keypoints(targets: list[dict[str, Tensor]]) -> int:

@@ -34,7 +34,7 @@ from train.model.detector import KeypointDetector
 from train.model.heatmaps import UNCALIBRATED, Calibration
 
 log = logging.getLogger(__name__)
-FORMAT = 2
+FORMAT = 3
 MODEL, META, OPTIM, STATE = "model.safetensors", "meta.json", "optim.safetensors", "state.json"
 Points = tuple[tuple[float, float, float], ...]
 
@@ -44,8 +44,8 @@ class Meta:
     """What the weights are for and where they come from.
 
     categories: in the order of their labels, which count from 1. keypoints_m: of each, in its object frame,
-    where known. data: annotation source -> SHA-256 of its labels. calibration: of each one's keypoint
-    confidences, fitted on the validation images.
+    where known. data: annotation source -> SHA-256 of its labels. calibration: of what is said of each one's
+    keypoints, fitted on the validation images.
     """
 
     config: TrainConfig
@@ -72,6 +72,10 @@ def make_meta(
 
 def _points(rows: Any) -> Points | None:
     return None if rows is None else tuple((float(x), float(y), float(z)) for x, y, z in rows)
+
+
+def _calibration(pairs: Any) -> Calibration:
+    return Calibration(*((float(slope), float(offset)) for slope, offset in pairs))
 
 
 def labels_hash(path: Path) -> str:
@@ -145,11 +149,20 @@ def read_meta(folder: Path) -> Meta:
             step=int(raw["step"]),
             score=raw["score"],
             data=dict(raw["data"]),
-            calibration=tuple((float(slope), float(offset)) for slope, offset in raw["calibration"]),
+            calibration=tuple(map(_calibration, raw["calibration"])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
+        raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
+
+
+def _read_categories(folder: Path) -> tuple[Category, ...]:
+    """The objects of a snapshot of any version. Raises DataError as read_meta does."""
+    where = str(folder / META)
+    try:
+        return tuple(category_from_json(entry, where) for entry in read_json(folder / META)["objects"])
+    except (KeyError, TypeError) as error:
         raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
 
 
@@ -207,9 +220,9 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], where: str)
 def warm_start(model: torch.nn.Module, folder: Path) -> None:
     """Loads those tensors of another snapshot that fit in name and shape, and logs every one that does not.
 
-    Raises DataError for no snapshot, and if none fits.
+    The snapshot may be of an earlier version. Raises DataError for no snapshot, and if none fits.
     """
-    objects = ", ".join(f"{c.name} (K = {len(c.schema)})" for c in read_meta(folder).categories)
+    objects = ", ".join(f"{c.name} (K = {len(c.schema)})" for c in _read_categories(folder))
     tensors, own = read_tensors(folder / MODEL), model.state_dict()
     fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
     if not fitting:

@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from synth.errors import UserError
 from synth.system.progress import clock, track
-from train.model.detector import with_keypoints
+from train.model.detector import KEYPOINT_LOSSES, with_keypoints
 from train.model.snapshot import Meta
 from train.run.batches import Batch, TrainData, training_batches
 from train.run.prepare import prepare
@@ -180,7 +180,7 @@ def _gradients(run: Run, images: list[Tensor], targets: list[dict[str, Tensor]])
                     [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in own],
                 )
             shares = dict.fromkeys(losses, len(part) / whole)
-            shares["loss_keypoint"] = with_keypoints(own) / max(labelled, 1.0)
+            shares |= dict.fromkeys(KEYPOINT_LOSSES, with_keypoints(own) / max(labelled, 1.0))
             weighted = {name: value.float() * shares[name] for name, value in losses.items()}
             total = torch.stack(list(weighted.values())).sum() * world_size
             run.scaler.scale(total).backward()  # type: ignore[no-untyped-call]

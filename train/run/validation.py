@@ -8,6 +8,7 @@ import numpy as np
 from train.detect.predict import Detector
 from train.model.heatmaps import Calibration
 from train.run.state import Run
+from train.score.claims import labels_that_tell_visibility
 from train.score.evaluate import detect_all, picture_sizes, write_sheet
 from train.score.labels import boxes_as_labelled
 from train.score.metrics import evaluate
@@ -65,6 +66,8 @@ def validate(run: Run) -> Validation:
     }
     shown = np.unique(np.linspace(0, len(samples) - 1, PROGRESS_IMAGES).round().astype(int))
     write_sheet(run.out / PROGRESS, [(samples[i], founds[i], "") for i in shown], categories)
+    if labels_that_tell_visibility(truths):
+        scores["visibility AUC"] = result["visibility"]["auc"] or 0.0
     mistakes = count_mistakes(list_outcomes(truths, compared, categories, picture_sizes(samples)))
     return Validation(
         scores,

@@ -7,12 +7,12 @@ import numpy as np
 from synth.dataset.coco import Category
 from synth.types import VISIBLE, Array, Rgb
 from train.detect.drawing import draw_categories
-from train.types import Found, Sample
+from train.types import Found, Sample, told_v
 
 TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
 SHOWN_SCORE = 0.5
 """Least score of a detection that is drawn; where none reaches it, the best one is."""
-LEGEND = "white: labels; magenta: what was found, with its score"
+LEGEND = "white: labels; magenta: what was found, with its score; rings: hidden keypoints"
 
 
 def draw_answers(
@@ -25,8 +25,9 @@ def draw_answers(
     """
     shown = found.scores >= min(SHOWN_SCORE, found.scores.max(initial=0.0))
     scores = [f"{score:.2f}" for score in found.scores[shown]]
-    v = np.full((*found.keypoints.shape[:2], 1), float(VISIBLE))
-    points = np.concatenate((found.keypoints, v), axis=2)
+    visibility = found.keypoint_visibility
+    v = np.full(found.keypoints.shape[:2], VISIBLE) if visibility is None else told_v(visibility)
+    points = np.concatenate((found.keypoints, v[..., None]), axis=2)
     for labels, boxes, keypoints, captions, color in (
         (sample.labels, sample.boxes, sample.keypoints, (), TRUE_COLOR),
         (found.labels[shown], found.boxes[shown], points[shown], scores, FOUND_COLOR),

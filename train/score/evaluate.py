@@ -21,6 +21,7 @@ from train.data.samples import read_samples
 from train.detect.predict import Detector, snapshot_folder
 from train.model.snapshot import Meta, labels_hash, provenance, read_meta
 from train.score.answers import LEGEND, draw_answers
+from train.score.claims import confidence_claims, visibility_claims
 from train.score.intervals import as_json, interval
 from train.score.labels import boxes_are_extents, boxes_as_labelled, labels_in_words
 from train.score.matching import keypoint_errors
@@ -91,11 +92,15 @@ def evaluate_photos(
     result["keypoint_ap_draws"] = as_json(draws)
     write_sheets(out, samples, founds, categories)
     folder = snapshot_folder(weights)
-    before = reliability(truths, uncalibrated(compared, detector.calibration), categories)
-    after = reliability(truths, compared, categories)
-    result["calibration_error"] = {"before": before.error, "after": after.error}
+    said = [kind(truths, compared, categories) for kind in (confidence_claims, visibility_claims)]
+    confidence, visibility = (
+        (reliability(uncalibrated(claims, detector.calibration[:, kind])), reliability(claims))
+        for kind, claims in enumerate(said)
+    )
+    result["calibration_error"] = {"before": confidence[0].error, "after": confidence[1].error}
     used = [("photos", str(real)), ("their labels, SHA-256", labels_hash(real)), *provenance(folder)]
-    write_report(out / "report.html", result, samples, founds, categories, (before, after), meta, used)
+    reliable = confidence, visibility
+    write_report(out / "report.html", result, samples, founds, categories, reliable, meta, used)
     write_text(out / "eval.json", json.dumps(result, indent=1))
     return result
 
@@ -201,6 +206,14 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     interval = result["confidence_95"]["pck"]["0.05"]
     if interval:
         console.print(f"PCK@0.05: 95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
+    seen = result["visibility"]
+    if seen["auc"] is not None:
+        console.print(
+            f"visibility: {seen['n_hidden']} hidden and {seen['n_visible']} visible keypoints, told apart "
+            f"with AUC {seen['auc']:.3f}, accuracy {seen['accuracy']:.3f}; calibration error "
+            f"{seen['calibration_error']:.3f}",
+            highlight=False,
+        )
     for sentence in result.get("in_words", ()):
         console.print(f"- {sentence}", soft_wrap=True, markup=False, highlight=False)
 
@@ -215,10 +228,12 @@ def _by_object(objects: dict[str, Any]) -> Table:
             *(_number(row[kind]["ap"]) for kind in ("bbox", "keypoints")),
             *_row(row),
             f"{row['n_found']} of {row['n_objects']}",
+            _number(row["visibility"]["auc"]),
         ]
         for row in objects.values()
     ]
-    labels = ("bbox AP", "keypoint AP", "PCK@0.05", "PCK@0.10", "median px", "p90 px", "found")
+    of_keypoints = ("PCK@0.05", "PCK@0.10", "median px", "p90 px")
+    labels = ("bbox AP", "keypoint AP", *of_keypoints, "found", "visibility AUC")
     for label, *cells in zip(labels, *values, strict=True):
         table.add_row(label, *cells)
     return table

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from synth.dataset.coco import Category
 from synth.types import OCCLUDED, VISIBLE, Array
+from train.score.claims import Claims, visibility_claims
 from train.score.intervals import BOOTSTRAP_ROUNDS, interval
 from train.score.matching import OWN_PLACE, Errors, keypoint_errors, match_detections
 from train.score.precision import Precision, average_precision, mean_precision
-from train.types import Found, Truth
+from train.score.reliability import reliability
+from train.types import VISIBLE_FROM, Found, Truth
 
 PCK_THRESHOLDS = (0.05, 0.10)
 
@@ -41,10 +44,12 @@ def evaluate(
 
     error_px and error_share (of the box's longer side) count found keypoints only: `not_found` says how many
     labelled keypoints that leaves out. A keypoint's bias is the median error of those that are right
-    (OWN_PLACE): one on another's place does not say where its own is. Of several categories, `by_object`
-    tells them apart, average precision is the mean of theirs, and all else is of their objects together.
+    (OWN_PLACE): one on another's place does not say where its own is. `visibility`: see told_visibility. Of
+    several categories, `by_object` tells them apart, average precision is the mean of theirs, and all else is
+    of their objects together.
     """
     errors = keypoint_errors(truths, founds, categories)
+    claims = visibility_claims(truths, founds, categories)
     schemas = [category.schema for category in categories]
     several = len(categories) > 1
     return {
@@ -57,6 +62,7 @@ def evaluate(
             name: _pck_table(errors, errors.v == v)
             for name, v in (("visible", VISIBLE), ("occluded", OCCLUDED))
         },
+        "visibility": told_visibility(claims),
         "error_px": _median_and_p90(errors.error_px[np.isfinite(errors.error_px)]),
         "error_share": _median_and_p90((errors.error_px / errors.side_px)[np.isfinite(errors.error_px)]),
         "confidence_95": bootstrap(errors, len(truths)),
@@ -74,9 +80,30 @@ def evaluate(
         },
         "by_object": {
             category.name: _one_object(truths, founds, errors, label, categories)
+            | {"visibility": told_visibility(claims.of(label))}
             for label, category in enumerate(categories, start=1)
             if several
         },
+    }
+
+
+def told_visibility(claims: Claims) -> dict[str, float | None]:
+    """How well keypoints' visibility tells hidden ones from visible ones.
+
+    auc: how likely a visible keypoint has a higher visibility than a hidden one, 0.5 for guesses (the area
+    under the ROC curve; Hanley and McNeil, Radiology 1982). accuracy: share on the right side of 0.5.
+    calibration_error: as in Reliability. None without keypoints of both kinds, see visibility_claims.
+    """
+    visible, hidden = int(claims.holds.sum()), int((~claims.holds).sum())
+    counts = {"n_visible": visible, "n_hidden": hidden}
+    if not visible or not hidden:
+        return {**counts, "auc": None, "accuracy": None, "calibration_error": None}
+    ranks = rankdata(claims.probability)[claims.holds].sum()
+    return {
+        **counts,
+        "auc": float((ranks - visible * (visible + 1) / 2) / (visible * hidden)),
+        "accuracy": float(((claims.probability >= VISIBLE_FROM) == claims.holds).mean()),
+        "calibration_error": reliability(claims).error,
     }
 
 

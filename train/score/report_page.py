@@ -17,6 +17,7 @@ from synth.dataset.coco import Category
 from synth.system.files import write_text
 from synth.types import VISIBLE, Array
 from train.model.snapshot import Meta
+from train.score.claims import RIGHT_WITHIN
 from train.score.matching import Errors, keypoint_errors
 from train.score.metrics import pck
 from train.score.outcomes import SHOWN_SCORE
@@ -35,6 +36,7 @@ FIND_COLUMNS = (
     ("with a wrong name", "wrong_name"),
 )
 SIZE_EDGES_PX = (0.0, 96.0, 192.0, 384.0, float("inf"))
+BeforeAndAfter = tuple[Reliability, Reliability]
 INK, ACCENT = "#5b6875", "#1f6feb"
 
 
@@ -44,11 +46,12 @@ def write_report(
     samples: Sequence[Sample],
     founds: Sequence[Found],
     categories: Sequence[Category],
-    reliable: tuple[Reliability, Reliability],
+    reliable: tuple[BeforeAndAfter, BeforeAndAfter],
     meta: Meta,
     used: Sequence[tuple[str, str]],
 ) -> None:
-    """result: what eval.json holds. reliable: before calibration and after.
+    """result: what eval.json holds. reliable: confidences and visibilities, each before calibration and
+    after.
 
     used: name and value of weights and data.
     """
@@ -68,6 +71,7 @@ def write_report(
             *([_by_object(result)] if result["by_object"] else []),
             _by_keypoint(result),
             _by_visibility(result, errors),
+            *([_told_visibility(result)] if result["visibility"]["auc"] is not None else []),
             _by_size(errors, shares),
             _finds(result["mistakes"]),
         ],
@@ -162,6 +166,25 @@ def _by_visibility(result: dict[str, Any], errors: Errors) -> dict[str, Any]:
     }
 
 
+def _told_visibility(result: dict[str, Any]) -> dict[str, Any]:
+    rows = [
+        [
+            name,
+            *(row["visibility"][count] for count in ("n_visible", "n_hidden")),
+            *(_number(row["visibility"][value]) for value in ("auc", "accuracy", "calibration_error")),
+        ]
+        for name, row in {**result["by_object"], "all": result}.items()
+    ]
+    return {
+        "title": "Hidden or visible",
+        "columns": ["object", "visible", "hidden", "AUC", "accuracy", "calibration error"],
+        "rows": rows,
+        "caption": "Of found objects whose labels tell hidden keypoints from visible ones. AUC: how likely a "
+        "visible keypoint is said to be more visible than a hidden one, 0.5 for guesses. Accuracy: share on "
+        "the right side of 0.5.",
+    }
+
+
 def _by_size(errors: Errors, shares: Array) -> dict[str, Any]:
     rows = []
     for low, high in pairwise(SIZE_EDGES_PX):
@@ -206,7 +229,7 @@ def _shares(row: dict[str, Any]) -> str:
     return f"from {low} %" if high is None else f"{low} to {high} %"
 
 
-def _plots(shares: Array, before: Reliability, reliable: Reliability) -> list[dict[str, Any]]:
+def _plots(shares: Array, confidence: BeforeAndAfter, visibility: BeforeAndAfter) -> list[dict[str, Any]]:
     thresholds = np.linspace(0, CURVE_TO, 101)
     curve = [float((shares <= t).mean()) if len(shares) else 0.0 for t in thresholds]
     figure, axes = _figure("share of the object's longer side", "keypoints nearer than that")
@@ -231,24 +254,30 @@ def _plots(shares: Array, before: Reliability, reliable: Reliability) -> list[di
         }
     )
 
-    figure, axes = _figure("keypoint confidence", f"share nearer than {reliable.threshold:g}")
+    words = "how often a keypoint of that confidence is right"
+    plots.append(_reliability("keypoint confidence", f"share nearer than {RIGHT_WITHIN}", words, confidence))
+    if visibility[1].count:
+        words = "how often a keypoint of that visibility is visible"
+        plots.append(_reliability("keypoint visibility", "share visible", words, visibility))
+    return plots
+
+
+def _reliability(said: str, true: str, words: str, reliable: BeforeAndAfter) -> dict[str, Any]:
+    before, after = reliable
+    figure, axes = _figure(said, true)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
-    axes.plot(before.confidence, before.correct, color=INK, alpha=0.5, marker=".", label="before calibration")
-    axes.plot(
-        reliable.confidence, reliable.correct, color=ACCENT, marker="o", markersize=4, label="calibrated"
-    )
+    axes.plot(before.said, before.true, color=INK, alpha=0.5, marker=".", label="before calibration")
+    axes.plot(after.said, after.true, color=ACCENT, marker="o", markersize=4, label="calibrated")
     axes.legend(fontsize=7, loc="upper left")
-    for x, y, n in zip(reliable.confidence, reliable.correct, reliable.count, strict=True):
+    for x, y, n in zip(after.said, after.true, after.count, strict=True):
         axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7, color=INK)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     text = (
-        "Reliability: how often a keypoint of that confidence is right (numbers: keypoints). "
-        f"Mean distance from the line {_number(reliable.error)}; before the calibration on images held out "
-        f"of training {_number(before.error)}."
+        f"Reliability: {words} (numbers: keypoints). Mean distance from the line {_number(after.error)}; "
+        f"before the calibration on images held out of training {_number(before.error)}."
     )
-    plots.append({"svg": _svg(figure), "text": text})
-    return plots
+    return {"svg": _svg(figure), "text": text}
 
 
 def _figure(x: str, y: str) -> tuple[Figure, Any]:

@@ -26,6 +26,7 @@ from train.detect.export import export
 from train.detect.predict import Detector, InferenceSettings
 from train.detect.quantize import quantize
 from train.model.build import build_model
+from train.model.heatmaps import Calibration
 from train.model.snapshot import make_meta, write_snapshot
 from train.runtime import METADATA, OnnxDetector, read_metadata
 
@@ -45,7 +46,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = config.model_copy(update={"model": model_config})
     torch.manual_seed(1)
     model = build_model(model_config, 2, 2, vendor=False)
-    meta = replace(make_meta(config, [BUG], [np.array(POINTS)], {}), calibration=((0.7, 0.4),))
+    meta = replace(
+        make_meta(config, [BUG], [np.array(POINTS)], {}), calibration=(Calibration((0.7, 0.4), (1.3, -0.2)),)
+    )
     write_snapshot(folder / "best", meta, model.state_dict())
     return folder
 
@@ -77,6 +80,7 @@ def assert_same(found: Any, expected: Any) -> None:
         np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=0.5)
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.1)
         np.testing.assert_allclose(a.keypoint_scores, b.keypoint_scores, atol=1e-3)
+        np.testing.assert_allclose(a.keypoint_visibility, b.keypoint_visibility, atol=1e-3)
 
 
 def test_onnx_file_finds_what_pytorch_finds_in_pictures_of_any_size(
@@ -130,16 +134,17 @@ def test_torchscript_file_finds_the_same(weights: Path, tmp_path: Path, draw: Ma
     ours = Detector.load(weights)
     for rgb in pictures(draw):
         fitted = resize(rgb, *runtime.fit_size(rgb.shape[1], rgb.shape[0], 160))
-        boxes, scores, _, keypoints, sure = network(torch.from_numpy(fitted))
+        boxes, scores, _, keypoints, sure, visible = network(torch.from_numpy(fitted))
         found = ours(rgb)
         scores = scores * sure.mean(1)
         best = scores.argsort(descending=True)[: (scores >= 0.06).sum()]
-        boxes, scores, keypoints = boxes[best], scores[best], keypoints[best]
+        boxes, scores, keypoints, visible = boxes[best], scores[best], keypoints[best], visible[best]
         scale = np.array([rgb.shape[1] / fitted.shape[1], rgb.shape[0] / fitted.shape[0]])
         assert len(found) == len(scores)
         for i, detection in enumerate(found):
             np.testing.assert_allclose(boxes[i].numpy() * np.tile(scale, 2), detection.box_xyxy, atol=0.01)
             np.testing.assert_allclose(keypoints[i].numpy() * scale, detection.keypoints, atol=0.01)
+            np.testing.assert_allclose(visible[i].numpy(), detection.keypoint_visibility, atol=1e-4)
 
 
 def test_loader_runs_without_torch_opencv_or_this_project(exported: Path, tmp_path: Path) -> None:
@@ -170,9 +175,10 @@ def test_int8_file_is_smaller_and_runs(
     for rgb in pictures(draw):
         detector(rgb)
     graph = onnx.load(tmp_path / "small.onnx").graph
-    last = [n for n in graph.node if any("keypoint_predictor" in name for name in n.input)]
-    assert last
-    assert not any("quantized" in name for n in last for name in n.input)
+    for layer in ("keypoint_predictor", "visibility_predictor"):
+        last = [n for n in graph.node if any(layer in name for name in n.input)]
+        assert last
+        assert not any("quantized" in name for n in last for name in n.input)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +215,7 @@ def rewritten(exported: Path, target: Path, entries: dict[str, str]) -> Path:
     [
         ({}, "no 'meshmark' in its metadata"),
         ({METADATA: "{"}, "damaged"),
-        ({METADATA: json.dumps({"format": 99})}, "format 99, expected 3"),
+        ({METADATA: json.dumps({"format": 99})}, "format 99, expected 4"),
         ({METADATA: json.dumps([1])}, "damaged"),
     ],
 )
@@ -220,8 +226,9 @@ def test_file_with_foreign_metadata_is_refused(
         OnnxDetector.load(rewritten(exported, tmp_path / "x.onnx", entries))
 
 
-def test_a_file_of_before_there_were_crops_is_read_and_looks_once() -> None:
-    entry = {"format": 2, "objects": [], "long_side_px": 320, "score": 0.05, "nms": 0.5}
+@pytest.mark.parametrize("file_format", [2, 3])
+def test_a_file_of_before_is_read_and_looks_once(file_format: int) -> None:
+    entry = {"format": file_format, "objects": [], "long_side_px": 320, "score": 0.05, "nms": 0.5}
     exported = read_metadata({METADATA: json.dumps(entry)}, "x.onnx")
     assert (exported.long_side_px, exported.crop_px) == (320, 0)
 

@@ -26,9 +26,12 @@ Maker = Callable[..., Path]
 SCORES = {0: (0.48, 0.45), 1: (0.33, 0.1), 2: (), 3: (0.43,)}
 
 
-def detection(score: float, keypoints: Sequence[float] = (0.9, 0.05)) -> Detection:
+def detection(
+    score: float, keypoints: Sequence[float] = (0.9, 0.05), visibility: Sequence[float] = (0.8, 0.7)
+) -> Detection:
     box = np.array([10.0, 20.0, 70.0, 50.0])
-    return Detection(box, score, "bug", np.array([[12.5, 30.25], [64.0, 40.0]]), np.array(keypoints))
+    points = np.array([[12.5, 30.25], [64.0, 40.0]])
+    return Detection(box, score, "bug", points, np.array(keypoints), np.array(visibility))
 
 
 class Stub:
@@ -113,6 +116,12 @@ def test_coco_file_is_read_by_pycocotools_and_by_training(out: Path, category: C
     assert [len(s.boxes) for s in samples] == [1, 1, 2, 0]
     np.testing.assert_allclose(samples[0].keypoints[0], [[12.5, 30.25, 2], [64, 40, 1]])
     assert all(s.image_path.is_file() for s in samples)
+
+
+def test_only_what_is_seen_is_labelled_visible(category: Category) -> None:
+    guess = Guess(Path("p.png"), 80, 60, (detection(0.9, (0.9, 0.9), (0.3, 0.7)),), 0.9)
+    (labelled,) = _labels(0, "p.png", guess, {"bug": category}, 0.1).annotations
+    assert labelled.keypoints[:, 2].tolist() == [1, 2]
 
 
 def test_label_studio_tasks_name_what_its_interface_offers(out: Path, category: Category) -> None:

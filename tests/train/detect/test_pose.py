@@ -28,6 +28,7 @@ from train.detect.pose import (
     axes_in_picture,
     heading_and_heel,
     nearest_symmetric,
+    pose_weights,
     rigid_keypoints,
     rotation_angle,
     solve_pose,
@@ -186,6 +187,21 @@ def test_a_boat_that_heels_and_turns_says_so() -> None:
     assert heading_and_heel(T, up_camera, forward, up) == pytest.approx([0.0, 0.3])
     right = rigid(axis_angle((0.0, 1.0, 0.0), 0.7) @ level, np.array([0.0, 0.0, 10.0]))
     assert heading_and_heel(right, up_camera, forward, up) == pytest.approx([0.7, 0.0], abs=1e-9)
+
+
+def test_a_hidden_keypoint_turns_a_pose_less_than_a_visible_one() -> None:
+    points, truth = load_object("chessboard").keypoints_m, placed(3, 0.6)
+    sure, visible = np.full(len(points), 0.9), np.ones(len(points))
+    off = seen(points, truth, camera())
+    off[0] += 3.0
+    angles = []
+    for visibility in (1.0, 0.5, 0.0):
+        visible[0] = visibility
+        solved = solve_pose(points, off, pose_weights(sure, visible), camera())
+        assert isinstance(solved, Pose)
+        assert solved.inliers.all()
+        angles.append(rotation_angle(solved.T_camera_from_object, truth))
+    assert angles[0] > angles[1] > angles[2] > 0
 
 
 def test_axes_start_at_the_origin_of_the_object() -> None:

@@ -54,7 +54,7 @@ def answers(folder: Path) -> list[list[Detection]]:
         ]
         found.append(
             [
-                Detection(np.array(a["box_xyxy"]), 1.0, category.name, p, np.ones(len(points)))
+                Detection(np.array(a["box_xyxy"]), 1.0, category.name, p, *np.ones((2, len(points))))
                 for a, p in zip(row["annotations"], uv, strict=True)
             ]
         )

@@ -16,16 +16,17 @@ from pycocotools.coco import COCO
 
 from synth.dataset.coco import Category, object_category
 from synth.errors import ConfigError, DataError
+from synth.inspect.drawing import PALETTE
 from synth.types import Array
 from train.cli import main
 from train.config import TrainConfig
 from train.detect import predict
 from train.detect.inputs import film_size, find_inputs
 from train.detect.predict import Detector, InferenceSettings
-from train.detect.predict_files import distinct, overlay_names
+from train.detect.predict_files import coco_result, detection_to_json, distinct, overlay, overlay_names
 from train.model.build import build_model
 from train.model.snapshot import make_meta, write_snapshot
-from train.runtime import Exported, ExportedObject, OnnxDetector, cut, drop_duplicates
+from train.runtime import Detection, Exported, ExportedObject, OnnxDetector, cut, drop_duplicates
 
 Maker = Callable[..., Any]
 
@@ -260,6 +261,7 @@ def bright_square(picture: torch.Tensor) -> dict[str, torch.Tensor]:
         "labels": torch.tensor([1]),
         "keypoints": torch.cat((box.view(2, 2), torch.ones(2, 1)), dim=1)[None],
         "keypoints_scores": torch.ones(1, 2),
+        "keypoints_visibility": torch.tensor([[0.9, 0.2]]),
     }
 
 
@@ -315,6 +317,45 @@ def test_an_exported_file_looks_twice_at_the_same_places(square: Any) -> None:
     assert theirs.sizes == ours.sizes
     np.testing.assert_allclose(found[0].box_xyxy, expected.boxes[0], atol=1e-4)
     np.testing.assert_allclose(found[0].keypoints, expected.keypoints[0], atol=1e-4)
+    assert expected.keypoint_visibility is not None
+    np.testing.assert_allclose(found[0].keypoint_visibility, expected.keypoint_visibility[0])
+
+
+def test_a_file_of_before_visibility_says_that_all_is_visible(square: Any) -> None:
+    class Older(Spots):
+        def run(self, _: None, inputs: dict[str, Any]) -> list[Any]:
+            return super().run(_, inputs)[:5]
+
+    older: Any = Older()
+    kind = ExportedObject("glue_tube", ("head", "tail"), (), None, (0.1, 0.1), None)
+    (found,) = OnnxDetector(older, Exported((kind,), 64, 0.05, 0.5, 128, 1.5, 0.05), 0.05)(square)
+    assert found.keypoint_visibility.tolist() == [1, 1]
+
+
+HALF_HIDDEN = Detection(
+    np.array([10.0, 20.0, 70.0, 50.0]),
+    0.9,
+    "glue_tube",
+    np.array([[12.5, 30.25], [64.0, 40.0]]),
+    np.array([0.9, 0.8]),
+    np.array([0.75, 0.25]),
+)
+
+
+def test_hidden_keypoints_carry_v_1_and_unsure_ones_v_0() -> None:
+    row = coco_result(HALF_HIDDEN, 1, 1, keypoint_score=0.5)
+    assert row["keypoints"] == [12.5, 30.25, 2, 64.0, 40.0, 1]
+    assert coco_result(HALF_HIDDEN, 1, 1, keypoint_score=0.85)["keypoints"][5] == 0
+    said = detection_to_json(HALF_HIDDEN, ("head", "tail"))
+    assert said["keypoints"] == {"head": [12.5, 30.25, 0.9, 0.75], "tail": [64.0, 40.0, 0.8, 0.25]}
+
+
+def test_overlays_show_hidden_keypoints_as_rings() -> None:
+    category, ground = object_category("glue_tube")[0], np.full((80, 100, 3), 60, np.uint8)
+    drawn = overlay(ground, [HALF_HIDDEN], [category], 0.5)
+    seen, hidden = drawn[30, 12], drawn[40, 64]
+    assert np.abs(seen.astype(int) - PALETTE[0]).max() < 30
+    assert np.abs(hidden.astype(int) - PALETTE[1]).max() > 30
 
 
 def test_a_second_look_that_is_less_sure_changes_nothing(square: Any) -> None:

@@ -26,7 +26,12 @@ from train.model import weights
 from train.model.backbone import fold
 from train.model.build import build_model, load_coco, parameter_groups
 from train.model.detector import READINGS, KeypointDetector
-from train.model.heatmaps import decode_heatmaps, heatmap_loss
+from train.model.heatmaps import (
+    decode_heatmaps,
+    heatmap_loss,
+    read_where_heatmaps_point,
+    visibility_loss,
+)
 
 LITE0 = BACKBONES["tf_efficientnet_lite0"].vendor_files["imagenet"]
 COCO = BACKBONES["resnet50"].vendor_files["coco"]
@@ -55,12 +60,15 @@ def test_every_backbone_trains_and_detects(tiny_config: TrainConfig, backbone: s
     losses = model.train()([torch.rand(3, 96, 128)], [ONE])
     torch.stack(list(losses.values())).sum().backward()
     assert losses["loss_keypoint"] > 0
+    assert losses["loss_visibility"] > 0
     with torch.no_grad():
         (result,) = model.eval()([torch.rand(3, 96, 128)])
     n = len(result["boxes"])
     assert n > 0
     assert result["keypoints"].shape == (n, 2, 3)
-    assert result["keypoints_scores"].shape == (n, 2)
+    for name in ("keypoints_scores", "keypoints_visibility"):
+        assert result[name].shape == (n, 2)
+        assert 0 <= float(result[name].min()) <= float(result[name].max()) <= 1
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -198,6 +206,7 @@ def test_keypoint_loss_is_zero_when_no_labelled_keypoint_lies_in_the_box(
     model.roi_heads.fg_bg_sampler.positive_fraction = 1.0
     losses = model([torch.rand(3, 96, 128)], [target([[20.0, 20, 40, 40]], [points])])
     assert float(losses["loss_keypoint"].detach()) == 0
+    assert float(losses["loss_visibility"].detach()) == 0
 
 
 def test_batch_of_negatives_trains(tiny_config: TrainConfig) -> None:
@@ -326,6 +335,7 @@ def test_both_predictors_are_replaced_and_every_skipped_tensor_is_logged(
     assert len(norms) > 50
     assert {norm.eps for norm in norms} == {0.0}  # as torchvision loads these weights
     assert model.roi_heads.keypoint_predictor.kps_score_lowres.out_channels == 6
+    assert model.roi_heads.visibility_predictor.out_channels == 6
     torch.testing.assert_close(model.rpn.head.cls_logits.weight, state["rpn.head.cls_logits.weight"])
     skipped = {record.args[1] for record in caplog.records if isinstance(record.args, tuple)}
     assert {"cls_score.weight", "bbox_pred.bias", "kps_score_lowres.weight"} <= skipped
@@ -433,6 +443,50 @@ def test_heatmap_loss_counts_labelled_keypoints_in_their_box_only() -> None:
     assert float(heatmap_loss(logits, box, points * torch.tensor([1.0, 1, 0]))) == 0
 
 
+def test_visibility_loss_counts_labelled_keypoints_in_their_box_only() -> None:
+    box = torch.tensor([[0.0, 0, 56, 56], [0, 0, 56, 56]])
+    logits = torch.tensor([[1.5, -3.0], [4.0, -0.5]])
+    points = torch.tensor([[[20.0, 20, 2], [60, 20, 2]], [[30, 30, 0], [40.2, 10.7, 1]]])
+    visible, hidden = torch.tensor(1.5).sigmoid(), torch.tensor(-0.5).sigmoid()
+    wanted = -(visible.log() + (1 - hidden).log()) / 2
+    torch.testing.assert_close(visibility_loss(logits, box, points), wanted)
+    assert float(visibility_loss(logits, box, points * torch.tensor([1.0, 1, 0]))) == 0
+
+
+def test_maps_are_read_where_their_heatmap_points_and_do_not_move_it() -> None:
+    maps = torch.arange(14 * 14.0).view(1, 1, 14, 14).repeat(1, 2, 1, 1).requires_grad_()
+    inside_a_cell = gaussian_logits(22.0, 34.0, sigma=0.4)
+    between_two = gaussian_logits(24.0, 34.0, sigma=0.4)
+    heatmaps = torch.stack((inside_a_cell, between_two))[None].requires_grad_()
+    read = read_where_heatmaps_point(maps, heatmaps)
+    row = 8 * 14
+    assert read.tolist() == [[pytest.approx(row + 5, abs=1e-2), pytest.approx(row + 5.5, abs=1e-2)]]
+    read.sum().backward()
+    assert maps.grad is not None
+    assert float(maps.grad.sum()) == pytest.approx(2)
+    assert heatmaps.grad is None
+
+
+def test_visibility_is_learned_from_what_the_region_shows(tiny_config: TrainConfig) -> None:
+    """Bright objects are labelled visible, dark ones hidden; the places are the same."""
+    torch.manual_seed(0)
+    model = build_model(light(tiny_config), 2, 2).train()
+    points = [[30.0, 30], [70, 60]]
+    images = [torch.full((3, 96, 128), level) for level in (0.9, 0.1)]
+    targets = [target([[20.0, 20, 80, 70]], [[[*xy, v] for xy in points]]) for v in (2, 1)]
+    optimizer = torch.optim.Adam(model.roi_heads.visibility_predictor.parameters(), lr=0.03)
+    for _ in range(30):
+        optimizer.zero_grad()
+        model(images, targets)["loss_visibility"].backward()
+        optimizer.step()
+    batch, _ = model.transform(images)
+    boxes = [t["boxes"] for t in targets]
+    _, logits = model._read_keypoints(model.backbone(batch.tensors), boxes, batch.image_sizes)
+    bright, dark = logits.sigmoid()
+    assert float(bright.detach().min()) > 0.7
+    assert float(dark.detach().max()) < 0.3
+
+
 def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(
     tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,12 +516,14 @@ def test_keypoints_are_the_mean_of_the_readings_that_agree_with_the_widest(tiny_
     place = torch.cat((first, second))  # of the second box, one reading is off
     at = (place - regions[:, :2]) / (regions[:, 2:] - regions[:, :2]) * 56
     maps = torch.stack([10 * gaussian_logits(float(x), float(y)) for x, y in at])[:, None]
-    keypoints, confidence = model.merged_readings(maps, regions)
+    visibility = torch.linspace(0, 1, len(regions))[:, None]
+    keypoints, confidence, visible = model.merged_readings(maps, visibility, regions)
     apart, sure = decode_heatmaps(maps, regions)
     assert torch.allclose(keypoints[0, 0], apart[:4, 0].mean(dim=0))
     assert torch.allclose(keypoints[1, 0], apart[[4, 6, 7], 0].mean(dim=0))
     assert torch.equal(confidence, sure[[0, 4]])
-    none, _ = model.merged_readings(maps[:0], model.reading_regions(boxes[:0]))
+    assert torch.equal(visible, visibility[[0, 4]])
+    none, *_ = model.merged_readings(maps[:0], visibility[:0], model.reading_regions(boxes[:0]))
     assert none.shape == (0, 1, 3)
 
 

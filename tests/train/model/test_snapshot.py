@@ -17,6 +17,7 @@ from train.config import TrainConfig
 from train.detect.predict import Detector, InferenceSettings
 from train.model import snapshot as snapshot_file
 from train.model.build import build_model
+from train.model.heatmaps import Calibration
 from train.model.snapshot import (
     load_model,
     load_weights,
@@ -108,7 +109,7 @@ def test_weights_of_another_k_list_every_tensor_that_does_not_fit(
     tensors = snapshot_file.read_tensors(snapshot / "model.safetensors")
     with pytest.raises(DataError, match=r"kps_score_lowres\.bias \(2,\) instead of \(5,\)") as error:
         load_weights(other, tensors, "w")
-    assert "2 tensors do not fit" in str(error.value)
+    assert "4 tensors do not fit" in str(error.value)
 
 
 def test_start_from_another_object_takes_what_fits_and_lists_the_rest(
@@ -127,13 +128,29 @@ def test_start_from_another_object_takes_what_fits_and_lists_the_rest(
         "roi_heads.box_predictor.cls_score.weight",
         "roi_heads.keypoint_predictor.kps_score_lowres.bias",
         "roi_heads.keypoint_predictor.kps_score_lowres.weight",
+        "roi_heads.visibility_predictor.bias",
+        "roi_heads.visibility_predictor.weight",
     ]
     for name, tensor in other.state_dict().items():
         torch.testing.assert_close(tensor, fresh[name] if name in kept else trained[name], rtol=0, atol=0)
     *skipped, summary = caplog.messages
     assert [message.split()[2] for message in skipped] == kept
-    assert skipped[-2].endswith("kps_score_lowres.bias (2,), the network has (5,)")
+    assert skipped[-2].endswith("visibility_predictor.bias (2,), the network has (5,)")
     assert "tensors loaded, trained on bug (K = 2)" in summary
+
+
+def test_start_from_weights_of_before_there_was_visibility_says_what_they_lack(
+    tiny_config: TrainConfig, snapshot: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = snapshot_file.read_tensors(snapshot / "model.safetensors")
+    older = {name: tensor for name, tensor in tensors.items() if "visibility" not in name}
+    write_snapshot(snapshot, read_meta(snapshot), older)
+    change(snapshot / "meta.json", format=2, calibration=[[1.0, 0.0]])
+    with caplog.at_level(logging.INFO, logger="train"):
+        warm_start(build_model(tiny_config.model, 2, 2, vendor=False), snapshot)
+    lacks = [message for message in caplog.messages if "lacks" in message]
+    assert len(lacks) == 2
+    assert lacks[0].endswith("lacks roi_heads.visibility_predictor.bias, left at its start")
 
 
 def test_start_from_weights_of_which_none_fits_is_refused(snapshot: Path) -> None:
@@ -145,7 +162,7 @@ def test_snapshot_of_an_older_format_is_refused_in_words(snapshot: Path) -> None
     raw = json.loads((snapshot / "meta.json").read_text())
     (snapshot / "meta.json").write_text(json.dumps({**raw, "format": 1}))
     with pytest.raises(
-        DataError, match=r"meta\.json: format 1, expected 2; it was written by another version"
+        DataError, match=r"meta\.json: format 1, expected 3; it was written by another version"
     ):
         read_meta(snapshot)
 
@@ -155,15 +172,18 @@ def test_calibration_is_part_of_the_snapshot_and_of_what_it_detects(
 ) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
 
-    def scores_of_the_leftmost() -> Array:
+    def said_of_the_leftmost() -> tuple[Array, Array]:
         found = Detector.load(snapshot, settings=InferenceSettings(score=0.0))(rgb)
-        return min(found, key=lambda detection: tuple(detection.box_xyxy)).keypoint_scores
+        leftmost = min(found, key=lambda detection: tuple(detection.box_xyxy))
+        return leftmost.keypoint_scores, leftmost.keypoint_visibility
 
-    plain = scores_of_the_leftmost()
-    meta = replace(read_meta(snapshot), calibration=((0.5, 2.0),))
+    sure, visible = said_of_the_leftmost()
+    calibration = Calibration((0.5, 2.0), (1.5, -1.0))
+    meta = replace(read_meta(snapshot), calibration=(calibration,))
     write_snapshot(snapshot, meta, snapshot_file.read_tensors(snapshot / "model.safetensors"))
-    assert read_meta(snapshot).calibration == ((0.5, 2.0),)
-    np.testing.assert_allclose(scores_of_the_leftmost(), expit(0.5 * logit(plain) + 2.0), rtol=1e-4)
+    assert read_meta(snapshot).calibration == (calibration,)
+    expected = expit(0.5 * logit(sure) + 2.0), expit(1.5 * logit(visible) - 1.0)
+    np.testing.assert_allclose(said_of_the_leftmost(), expected, rtol=1e-4)
 
 
 def test_object_with_other_keypoints_is_refused_with_both_lists(category: Category) -> None:

@@ -48,6 +48,24 @@ def test_oks_is_the_mean_over_labelled_keypoints() -> None:
     assert np.isnan(oks(points * [1, 1, 0], got, 1000, (0.1,) * 3)).all()
 
 
+def test_hidden_keypoints_are_told_from_visible_ones() -> None:
+    half_hidden = [[[10.0, 20, 2], [90.0, 20, 1]], [[10.0, 20, 1], [90.0, 20, 2]]]
+    truths = [truth((BOX, points)) for points in half_hidden]
+    said = ([0.9, 0.2], [0.6, 0.55])
+    founds = [replace(found((BOX, 0.9, RIGHT)), keypoint_visibility=np.array([each])) for each in said]
+    told = evaluate(truths, founds, CATEGORIES)["visibility"]
+    assert (told["n_visible"], told["n_hidden"]) == (2, 2)
+    assert told["auc"] == 0.75
+    assert told["accuracy"] == 0.75
+    assert told["calibration_error"] == pytest.approx((0.1 + 0.2 + 0.6 + 0.45) / 4)
+
+
+def test_labels_that_call_all_visible_tell_nothing_of_hidden_ones() -> None:
+    seen = replace(found((BOX, 0.9, RIGHT)), keypoint_visibility=np.array([[0.9, 0.2]]))
+    told = evaluate([truth((BOX, ENDS))], [seen], CATEGORIES)["visibility"]
+    assert (told["n_visible"], told["auc"], told["accuracy"]) == (0, None, None)
+
+
 def test_iou_of_boxes() -> None:
     a, b = np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 15, 10], [20, 20, 30, 30]])
     np.testing.assert_allclose(box_iou(a, b), [[1 / 3, 0]])

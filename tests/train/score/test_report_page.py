@@ -15,6 +15,7 @@ from train.config import TrainConfig
 from train.data.samples import read_samples
 from train.model.build import build_model
 from train.model.snapshot import labels_hash, make_meta, provenance, write_snapshot
+from train.score.claims import confidence_claims, visibility_claims
 from train.score.evaluate import evaluate_photos, picture_sizes
 from train.score.intervals import interval
 from train.score.metrics import evaluate
@@ -41,7 +42,9 @@ def browser(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def samples(photo_folder: Maker, category: Category) -> tuple[Sample, ...]:
-    return read_samples(photo_folder(n=8), category)
+    """Every tail is hidden."""
+    seen = read_samples(photo_folder(n=8), category)
+    return tuple(replace(s, keypoints=s.keypoints - [[0, 0, 0], [0, 0, 1]]) for s in seen)
 
 
 def found_near(samples: tuple[Sample, ...], off_px: float) -> list[Found]:
@@ -51,7 +54,8 @@ def found_near(samples: tuple[Sample, ...], off_px: float) -> list[Found]:
         n = 0 if i == 1 else len(sample.boxes)
         scores = np.linspace(0.4, 0.9, 2 * n).reshape(n, 2)
         points = sample.keypoints[:n, :, :2] + off_px
-        founds.append(Found(sample.boxes[:n], np.full(n, 0.9), sample.labels[:n], points, scores))
+        visible = np.tile([0.8, 0.3], (n, 1))
+        founds.append(Found(sample.boxes[:n], np.full(n, 0.9), sample.labels[:n], points, scores, visible))
     return founds
 
 
@@ -73,8 +77,10 @@ def page(samples: tuple[Sample, ...], category: Category, tiny_config: TrainConf
     meta = replace(make_meta(tiny_config, [category], [None], {}), score=0.987, step=7)
     path = tmp_path / "out" / "report.html"
     used = [("weights", "<script>alert(1)</script>")]
-    reliable = reliability(truths, founds, [category])
-    write_report(path, result, samples, founds, [category], (reliable, reliable), meta, used)
+    kinds = confidence_claims, visibility_claims
+    sure, seen = (reliability(claims(truths, founds, [category])) for claims in kinds)
+    reliable = (sure, sure), (seen, seen)
+    write_report(path, result, samples, founds, [category], reliable, meta, used)
     return path
 
 
@@ -106,10 +112,10 @@ def test_page_fits_a_phone(page: Path) -> None:
 def test_page_says_what_was_measured_and_escapes_what_others_wrote(page: Path) -> None:
     text = page.read_text()
     headings = ("By keypoint", "By visibility", "By object size", "Missed and falsely found", "What was used")
-    for heading in ("How far off", *headings):
+    for heading in ("How far off", "Hidden or visible", *headings):
         assert f"<h2>{heading}</h2>" in text
     assert "keypoint AP 0.987 at step 7" in re.sub(r"\s+", " ", text)
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 4
     assert text.count("data:image/jpeg") == 12
     assert "p1.jpg: not found" in text
     assert "<b>bug</b>" not in text
