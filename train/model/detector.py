@@ -189,9 +189,9 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
     ) -> tuple[Tensor, Tensor]:
         """Heatmaps' logits (R, K, S, S) of all images' regions, and logits (R, K) of being visible."""
         heads = self.roi_heads
-        seen = heads.keypoint_head(heads.keypoint_roi_pool(features, regions, sizes))
-        maps: Tensor = heads.keypoint_predictor(seen)
-        return maps, read_where_heatmaps_point(heads.visibility_predictor(seen), maps)
+        cells = heads.keypoint_head(heads.keypoint_roi_pool(features, regions, sizes))
+        maps: Tensor = heads.keypoint_predictor(cells)
+        return maps, read_where_heatmaps_point(heads.visibility_predictor(cells), maps)
 
     def enlarged(self, boxes: Tensor, share: float = 1.0) -> Tensor:
         """Boxes (N, 4) enlarged about their centres: keypoints at an object's ends lie at its box's edge.

@@ -12,7 +12,7 @@ from train.types import Found, Sample, told_v
 TRUE_COLOR, FOUND_COLOR = (255, 255, 255), (230, 60, 230)
 SHOWN_SCORE = 0.5
 """Least score of a detection that is drawn; where none reaches it, the best one is."""
-LEGEND = "white: labels; magenta: what was found, with its score; rings: hidden keypoints"
+LEGEND = "white: labels; magenta: found, with score; rings: hidden"
 
 
 def draw_answers(

@@ -172,6 +172,19 @@ def test_the_curves_of_a_run_cut_off_and_resumed_hold_each_step_once(
     assert [event.step for event in curves.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
+def test_validation_says_how_well_hidden_keypoints_are_told_where_labels_tell_them(
+    data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = with_changes(tiny_config, {"schedule": {"max_steps": 1}}, "x")
+    tail_hidden = tuple(replace(s, keypoints=s.keypoints - [[0, 0, 0], [0, 0, 1]]) for s in data.validation)
+    run(config, data, category, tmp_path / "all visible")
+    run(config, replace(data, validation=tail_hidden), category, tmp_path / "half hidden")
+    (plain,) = state(tmp_path / "all visible")["epochs_log"]
+    (telling,) = state(tmp_path / "half hidden")["epochs_log"]
+    assert "visibility AUC" not in plain
+    assert 0 <= telling["visibility AUC"] <= 1
+
+
 @pytest.mark.slow
 def test_same_seed_gives_same_weights_and_another_seed_other(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path

@@ -24,6 +24,7 @@ from train.data.samples import read_samples
 from train.data.transforms import Augmenter, Objects
 from train.detect.export import export
 from train.detect.predict import Detector, InferenceSettings
+from train.model.heatmaps import Calibration
 from train.model.snapshot import check_objects, make_meta, network_for, write_snapshot
 from train.run import sources as run_sources
 from train.run.batches import TrainData
@@ -93,7 +94,8 @@ def untrained(tmp_path: Path, tiny_config: TrainConfig) -> Path:
         tiny_config, {"model": {"weights": "none", "score_threshold": 0.001, "detections": 200}}, "x"
     )
     meta = make_meta(config, BOTH, (None, np.zeros((3, 3))), {})
-    meta = replace(meta, calibration=((1.0, 0.5), (0.5, -1.0)))
+    calibration = Calibration((1.0, 0.5), (1.0, 0.0)), Calibration((0.5, -1.0), (2.0, 1.0))
+    meta = replace(meta, calibration=calibration)
     torch.manual_seed(2)
     write_snapshot(tmp_path / "run" / "best", meta, network_for(meta, vendor=False).state_dict())
     return tmp_path / "run"
@@ -232,6 +234,7 @@ def test_detections_carry_their_own_name_and_keypoints(untrained: Path, photo_of
         assert a.name == b.name
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.1)
         np.testing.assert_allclose(a.keypoint_scores, b.keypoint_scores, atol=1e-3)
+        np.testing.assert_allclose(a.keypoint_visibility, b.keypoint_visibility, atol=1e-3)
 
 
 def test_narrowed_detector_finds_one_object_only(untrained: Path, photo_of_both: Path) -> None:
