@@ -94,6 +94,17 @@ def draw_bugs(seed: int, count: int = 1) -> Drawing:
     return Drawing(rgb, np.array(boxes).reshape(-1, 4), np.array(keypoints).reshape(-1, 2, 3))
 
 
+def cover_ends(drawing: Drawing, seed: int) -> None:
+    """Lays a yellow leaf on the nose or the tail of half of the bugs and labels it hidden."""
+    rng = np.random.default_rng([seed, 1])
+    for nose_and_tail in drawing.keypoints:
+        if rng.uniform() < 0.5:
+            end = nose_and_tail[rng.integers(2)]
+            at = tuple(round(float(c - 0.5) * 16) for c in end[:2])
+            cv2.circle(drawing.rgb, at, 9 * 16, (230, 210, 40), -1, cv2.LINE_AA, 4)
+            end[2] = 1.0
+
+
 def write_jpeg(path: Path, rgb: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -107,13 +118,18 @@ def draw() -> Callable[..., Drawing]:
 
 @pytest.fixture
 def coco_folder(tmp_path: Path, category: Category) -> Callable[..., Path]:
-    """Writes images/ and annotations.json; every fifth image is a negative unless negatives=False."""
+    """Writes images/ and annotations.json; every fifth image is a negative unless negatives=False. covered:
+    of half of the bugs one end is hidden, see cover_ends."""
 
-    def make(name: str = "rendered", n: int = 6, seed: int = 0, negatives: bool = True) -> Path:
+    def make(
+        name: str = "rendered", n: int = 6, seed: int = 0, negatives: bool = True, covered: bool = False
+    ) -> Path:
         folder = tmp_path / name
         images = []
         for i in range(n):
             drawing = draw_bugs(seed * 1000 + i, 0 if negatives and i % 5 == 4 else 1 + i % 2)
+            if covered:
+                cover_ends(drawing, seed * 1000 + i)
             write_jpeg(folder / "images" / f"{i:03}.jpg", drawing.rgb)
             annotations = tuple(
                 Annotation(category.id, box, points, float(np.prod(box[2:] - box[:2])))

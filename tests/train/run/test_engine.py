@@ -112,6 +112,25 @@ def test_training_learns_to_find_keypoints(
 
 
 @pytest.mark.slow
+def test_training_learns_which_keypoints_are_hidden(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = with_changes(
+        tiny_config,
+        {
+            "schedule": {"max_steps": 120, "steps_per_epoch": 120},
+            "data": {"augment": {"geometry": 0.3, "rotate_degrees": 5, "blur": 0, "noise": 0}},
+        },
+        "x",
+    )
+    rendered = read_samples(coco_folder("train", n=60, seed=1, covered=True), category)
+    unseen = read_samples(coco_folder("val", n=16, seed=2, covered=True), category)
+    run(config, TrainData(rendered, (), unseen), category, tmp_path / "run")
+    (epoch,) = state(tmp_path / "run")["epochs_log"]
+    assert epoch["visibility AUC"] > 0.9
+
+
+@pytest.mark.slow
 def test_run_leaves_snapshots_curves_and_events(
     data: TrainData, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
