@@ -18,9 +18,10 @@ import torch
 from synth.dataset.coco import Annotation, Category, ImageLabels, write_coco
 from synth.types import KeypointSchema
 from tests.conftest import HANG_S
-from train.config import TrainConfig, load_train_config, preset_path, with_changes
+from train.config import TrainConfig, load_train_config, with_changes
 
 WIDTH, HEIGHT = 160, 120
+WHOLE_PICTURES = Path(__file__).parents[1] / "bench" / "whole_pictures.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -167,9 +168,9 @@ def tiny_config() -> TrainConfig:
 
 
 def tiny() -> TrainConfig:
-    """The cpu preset at 160 px with smaller heads and no workers."""
+    """The recipe of whole pictures at 160 px with smaller heads and no workers."""
     return with_changes(
-        load_train_config(preset_path("cpu", cuda=False)),
+        load_train_config(WHOLE_PICTURES),
         {
             "model": {
                 "long_side_px": 160,

@@ -23,7 +23,7 @@ SEEN = project(CAMERA, transform_points(TRUE, ASSET.keypoints_m))[0]
 
 
 def detection(points: Array, box: Array = BOX) -> Detection:
-    return Detection(box, 0.9, ASSET.name, points, np.full(len(points), 0.8))
+    return Detection(box, 0.9, ASSET.name, points, np.full(len(points), 0.8), np.ones(len(points)))
 
 
 def why(points: Array, box: Array = BOX) -> str:
