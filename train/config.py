@@ -46,8 +46,9 @@ class ModelConfig(Section):
         (the pooled level of twice the last stride proposes too).
     keypoint_canonical_px: side of a box whose keypoints are read from the level of stride 16; twice the
         value reads every box one level finer.
-    keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's; keypoint_cells:
-        cells a side of what the keypoint head sees of it; heatmaps have four times as many.
+    keypoint_reach: side of the square region whose heatmaps are read, as a multiple of the box's longer side;
+        1: the box itself, stretched to a square. keypoint_cells: cells a side of what the keypoint head sees
+        of it; heatmaps have four times as many.
     keypoint_head_dilations: of the keypoint head's layers, in turn and over again where there are more: with
         (1, 2, 4, 1), a heatmap's cell sees 8 cells far.
     anchor_sizes: one tuple of box sides, in px of the network's input, for each proposing level.
@@ -159,7 +160,7 @@ class CropConfig(Section):
 
     share: Share = 0.92
     largest_px: Annotated[int, Field(ge=64)] = 384
-    reach: tuple[Annotated[float, Field(ge=1, le=10)], Annotated[float, Field(ge=1, le=10)]] = (1.15, 2.0)
+    reach: tuple[Annotated[float, Field(ge=1, le=10)], Annotated[float, Field(ge=1, le=10)]] = (1.15, 1.6)
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0
 
     @model_validator(mode="after")

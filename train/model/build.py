@@ -105,17 +105,26 @@ def _assemble(config: ModelConfig, num_classes: int, num_keypoints: int) -> Keyp
         box_positive_fraction=config.positive_share,
         keypoint_roi_pool=_pool(config.strides, config.keypoint_cells, config.keypoint_canonical_px),
         keypoint_head=KeypointRCNNHeads(config.fpn_channels, (channels,) * config.keypoint_head_layers),
-        keypoint_predictor=KeypointRCNNPredictor(channels, num_keypoints),
+        keypoint_predictor=keypoint_predictor(channels, num_keypoints),
     )
-    convolutions = [m for m in model.roi_heads.keypoint_head if isinstance(m, nn.Conv2d)]
-    for layer, dilation in zip(convolutions, cycle(config.keypoint_head_dilations), strict=False):
+    layers = [m for m in model.roi_heads.keypoint_head if isinstance(m, nn.Conv2d)]
+    for layer, dilation in zip(layers, cycle(config.keypoint_head_dilations), strict=False):
         layer.dilation = layer.padding = (dilation, dilation)
+        layer.reset_parameters()
     model.rpn.head.register_forward_hook(_in_single_precision)
     spec = BACKBONES[config.backbone]
     model.proposal_levels = (*map(str, config.proposal_strides), "pool")
     model.keypoint_regions, model.keypoint_reach = config.keypoint_regions, config.keypoint_reach
     model.transform = NormalizeOnly(config.long_side_px, config.long_side_px, list(spec.mean), list(spec.std))
     return model
+
+
+def keypoint_predictor(channels: int, num_keypoints: int) -> KeypointRCNNPredictor:
+    """torchvision's, but with the smaller weights that PyTorch starts such a layer with: with torchvision's
+    own, keypoints are told apart many steps later. So are the keypoint head's layers."""
+    predictor = KeypointRCNNPredictor(channels, num_keypoints)
+    predictor.kps_score_lowres.reset_parameters()
+    return predictor
 
 
 def replace_predictors(model: KeypointDetector, num_classes: int, num_keypoints: int) -> None:
@@ -126,7 +135,7 @@ def replace_predictors(model: KeypointDetector, num_classes: int, num_keypoints:
         for key, tensor in getattr(heads, name).state_dict().items():
             log.info("skipped roi_heads.%s.%s %s of the vendor's weights", name, key, tuple(tensor.shape))
     heads.box_predictor = FastRCNNPredictor(heads.box_predictor.cls_score.in_features, num_classes)
-    heads.keypoint_predictor = KeypointRCNNPredictor(
+    heads.keypoint_predictor = keypoint_predictor(
         heads.keypoint_predictor.kps_score_lowres.in_channels, num_keypoints
     )
 

@@ -20,7 +20,7 @@ from train.model.heatmaps import (
     read_where_heatmaps_point,
     visibility_loss,
 )
-from train.model.sampling import draw, proposals_and_losses, training_regions
+from train.model.sampling import draw_again, proposals_and_losses, shaken, training_regions
 
 READINGS = ((1.0, 0.0, 0.0), (0.75, 0.5, 0.5), (0.5, 0.0, 0.0), (0.25, 0.5, -0.5))
 """Keypoints are read from several regions about a box: how much of what keypoint_reach adds each region is
@@ -48,7 +48,7 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
     """KeypointRCNN whose heatmaps are trained and decoded more finely than their cells.
 
     proposal_levels: names of the pyramid's levels that propose regions.
-    keypoint_regions: regions an image gives the keypoint head in a training step, at most.
+    keypoint_regions: regions an image with objects gives the keypoint head in a training step.
     keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's.
     calibration: (categories, 2, 2), of each category a heatmaps.Calibration.
 
@@ -93,14 +93,14 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         box_losses = [fastrcnn_loss(c, b, [own], [wanted]) for c, b, own, wanted in each]
         classifier, box_reg = (torch.stack(values).mean() for values in zip(*box_losses, strict=True))
         objects = [
-            draw(torch.where(labels > 0)[0], self.keypoint_regions, stream)
-            for labels, stream in zip(regions.labels, streams, strict=True)
+            draw_again(len(t["boxes"]), self.keypoint_regions, stream)
+            for t, stream in zip(targets, streams, strict=True)
         ]
-        boxes = [self.enlarged(b[at]) for b, at in zip(regions.boxes, objects, strict=True)]
-        points = [
-            t["keypoints"][matched[at]]
-            for t, matched, at in zip(targets, regions.matched, objects, strict=True)
+        boxes = [
+            self.enlarged(shaken(t["boxes"][at], stream))
+            for t, at, stream in zip(targets, objects, streams, strict=True)
         ]
+        points = [t["keypoints"][at] for t, at in zip(targets, objects, strict=True)]
         maps, visibility = self._read_keypoints(features, boxes, batch.image_sizes)
 
         def over_images(loss: Callable[[Tensor, Tensor, Tensor], Tensor], values: Tensor) -> Tensor:
@@ -194,12 +194,18 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
         return maps, read_where_heatmaps_point(heads.visibility_predictor(cells), maps)
 
     def enlarged(self, boxes: Tensor, share: float = 1.0) -> Tensor:
-        """Boxes (N, 4) enlarged about their centres: keypoints at an object's ends lie at its box's edge.
+        """Squares about boxes (N, 4), larger than their longer sides: keypoints at an object's ends lie at
+        its box's edge, and what tells look-alike ones apart are angles, which a stretched region changes.
+        The boxes themselves with a keypoint_reach of 1, as torchvision's heads are trained.
 
         share: of what keypoint_reach adds.
         """
-        grow = share * (self.keypoint_reach - 1) / 2 * (boxes[:, 2:] - boxes[:, :2])
-        return torch.cat((boxes[:, :2] - grow, boxes[:, 2:] + grow), dim=1)
+        if self.keypoint_reach == 1:
+            return boxes
+        side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
+        half = (1 + share * (self.keypoint_reach - 1)) / 2 * side
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return torch.cat((centre - half, centre + half), dim=1)
 
     def reading_regions(self, boxes: Tensor) -> Tensor:
         """(R, 4) regions from which the keypoints of boxes (N, 4) are read: those of READINGS for the first

@@ -15,6 +15,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 
+SHIFT, STRETCH = 0.05, 0.1
+"""By how much found boxes are taken to miss the true ones: standard deviations of the centre, as a share of
+the side, and of the side's logarithm."""
 BOX_LOSS_BETA = 1 / 9
 """Where the smooth L1 loss of proposals turns from a parabola into a line, as in torchvision."""
 
@@ -23,6 +26,22 @@ def draw(candidates: Tensor, count: int, stream: Generator) -> Tensor:
     """`count` of the candidates (N,) at random, or all."""
     order = torch.randperm(len(candidates), generator=stream)[:count]
     return candidates[order.to(candidates.device)]
+
+
+def draw_again(count: int, times: int, stream: Generator) -> Tensor:
+    """(times,) of the numbers below `count` at random, each as often as it is drawn; none of none."""
+    if not count:
+        return torch.zeros(0, dtype=torch.int64)
+    return torch.randint(count, (times,), generator=stream)
+
+
+def shaken(boxes: Tensor, stream: Generator) -> Tensor:
+    """True boxes (N, 4) as they might be found: shifted and stretched, by two deviations at most."""
+    noise = torch.randn(len(boxes), 4, generator=stream).clamp(-2, 2).to(boxes)
+    size = boxes[:, 2:] - boxes[:, :2]
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + SHIFT * noise[:, :2] * size
+    half = size * (STRETCH * noise[:, 2:]).exp() / 2
+    return torch.cat((centre - half, centre + half), dim=1)
 
 
 def draw_balanced(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from train.config import ScheduleConfig
 
 FIRST_LR_SHARE = 0.04
-WARM_UP_STEPS = 100
+WARM_UP_STEPS = 50
 """Of a run until learned, whose length is not known when it begins."""
 DECAY_SHARE = 0.4
 """A run until learned lets its learning rate fall over this share of its steps so far, at least 2 epochs."""

@@ -9,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pooch
 import pytest
 import timm
@@ -32,6 +33,7 @@ from train.model.heatmaps import (
     read_where_heatmaps_point,
     visibility_loss,
 )
+from train.model.sampling import SHIFT, STRETCH
 
 LITE0 = BACKBONES["tf_efficientnet_lite0"].vendor_files["imagenet"]
 COCO = BACKBONES["resnet50"].vendor_files["coco"]
@@ -487,19 +489,29 @@ def test_visibility_is_learned_from_what_the_region_shows(tiny_config: TrainConf
     assert float(dark.detach().max()) < 0.3
 
 
-def test_keypoints_at_an_objects_ends_lie_inside_the_region_read(
-    tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+def test_keypoints_are_learned_in_squares_about_true_boxes_that_miss_them_a_little(
+    tiny_config: TrainConfig,
 ) -> None:
-    model = build_model(light(tiny_config, keypoint_reach=1.5, keypoint_regions=1, regions=16), 2, 2).train()
+    model = build_model(light(tiny_config, keypoint_reach=1.5, keypoint_regions=200), 2, 2).train()
     seen: list[list[Tensor]] = []
     model.roi_heads.keypoint_roi_pool.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
     one = target([[20.0, 20, 80, 70]], [[[20.0, 20, 2], [80, 70, 1]]])
-    monkeypatch.setattr(
-        "train.model.detector.proposals_and_losses", lambda *_: ([one["boxes"].repeat(5, 1)], {})
-    )
     model([torch.rand(3, 96, 128)], [one])
-    ((region,),) = seen
-    assert region.tolist() == [[5.0, 7.5, 95.0, 82.5]]
+    ((regions,),) = seen
+    size = regions[:, 2:] - regions[:, :2]
+    assert torch.allclose(size[:, 0], size[:, 1], atol=1e-3)
+    assert size.log().std().item() == pytest.approx(STRETCH, rel=0.25)
+    assert size.log().mean().item() == pytest.approx(np.log(90), abs=0.04)
+    centre = (regions[:, 2:] + regions[:, :2]) / 2
+    assert torch.allclose(centre.mean(dim=0), torch.tensor([50.0, 45]), atol=1.0)
+    assert (centre[:, 0].std() / 60).item() == pytest.approx(SHIFT, rel=0.25)
+
+
+def test_heatmaps_start_nearly_even(tiny_config: TrainConfig) -> None:
+    model = build_model(light(tiny_config), 2, 2)
+    cells = model.roi_heads.keypoint_head(torch.randn(2, tiny_config.model.fpn_channels, 14, 14))
+    logits = model.roi_heads.keypoint_predictor(cells).flatten(2)
+    assert float(logits.std().detach()) < 0.2
 
 
 def test_keypoints_are_the_mean_of_the_readings_that_agree_with_the_widest(tiny_config: TrainConfig) -> None:
@@ -508,7 +520,7 @@ def test_keypoints_are_the_mean_of_the_readings_that_agree_with_the_widest(tiny_
     regions = model.reading_regions(boxes)
     cells = model.roi_heads.keypoint_roi_pool.output_size[0]
     for n, (share, *shift) in enumerate(READINGS):
-        size = (1 + 0.4 * share) * torch.tensor([[100.0, 50], [10, 20]])
+        size = (1 + 0.4 * share) * torch.tensor([[100.0, 100], [20, 20]])
         centre = torch.tensor([[50.0, 25], [55, 60]]) + torch.tensor(shift) * size / cells
         assert torch.allclose(regions[n::4], torch.cat((centre - size / 2, centre + size / 2), dim=1))
     first = torch.tensor([[30.0, 20], [31, 20], [32, 20], [31, 21]])
