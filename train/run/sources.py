@@ -97,7 +97,8 @@ def load_run(
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
     images = tuple(sample for part in rendered for sample in part)
-    config = large_enough(config, (*images, *photos, *chosen))
+    smallest = smallest_share((*images, *photos, *chosen))
+    config = large_enough(config, smallest)
     if online is None:
         _check_all_are_there(categories, (*images, *photos))
     data = TrainData(
@@ -111,7 +112,7 @@ def load_run(
         hashes["online"] = sha256(json.dumps(make_manifest(online, online.library())).encode()).hexdigest()
     if sources.init is not None:
         hashes[f"start from {sources.init}"] = weights_hash(sources.init)
-    return make_meta(config, categories, keypoints_m, hashes), data
+    return make_meta(config, categories, keypoints_m, hashes, smallest_share=smallest), data
 
 
 def _read_photos(path: Path, categories: Sequence[Category], object_: str | None) -> tuple[Sample, ...]:
@@ -122,19 +123,25 @@ def _read_photos(path: Path, categories: Sequence[Category], object_: str | None
     return photos
 
 
-def large_enough(config: TrainConfig, samples: Sequence[Sample]) -> TrainConfig:
-    """The config with pictures scaled so that all but the smallest objects, SMALL_SHARE of them, have
-    smallest_px. In steps of SIZE_STEP_PX, at most LARGEST_PX.
-    """
-    smallest_px = config.model.smallest_px
+def smallest_share(samples: Sequence[Sample]) -> float | None:
+    """Longer side of the objects' boxes as a share of their picture's, of all but the smallest SMALL_SHARE of
+    them; None without objects."""
     shares = [
         (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1) / max(sample.width, sample.height)
         for sample in samples
-        if smallest_px and len(sample.boxes)
+        if len(sample.boxes)
     ]
-    if not shares:
+    return float(np.quantile(np.concatenate(shares), SMALL_SHARE)) if shares else None
+
+
+def large_enough(config: TrainConfig, share: float | None) -> TrainConfig:
+    """The config with pictures scaled so that objects of that share of their longer side, see smallest_share,
+    have smallest_px. In steps of SIZE_STEP_PX, at most LARGEST_PX: what is smaller then is found in tiles.
+    """
+    smallest_px = config.model.smallest_px
+    if not smallest_px or share is None:
         return config
-    wanted = smallest_px / max(float(np.quantile(np.concatenate(shares), SMALL_SHARE)), 1e-6)
+    wanted = smallest_px / max(share, 1e-6)
     wanted = min(SIZE_STEP_PX * math.ceil(wanted / SIZE_STEP_PX), LARGEST_PX)
     side = max(config.model.long_side_px, wanted)
     return with_changes(config, {"model": {"long_side_px": side}}, "model.smallest_px")

@@ -168,7 +168,7 @@ def test_int8_file_is_smaller_and_runs(
     weights: Path, exported: Path, coco_folder: Maker, tmp_path: Path, draw: Maker
 ) -> None:
     samples = read_samples(coco_folder(n=3), BUG)
-    quantize(exported, tmp_path / "small.onnx", samples, 160)
+    quantize(exported, tmp_path / "small.onnx", samples)
     assert (tmp_path / "small.onnx").stat().st_size < 0.5 * exported.stat().st_size
     detector = OnnxDetector.load(tmp_path / "small.onnx", threads=1)
     assert detector.exported.objects[0].name == "bug"

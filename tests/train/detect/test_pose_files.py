@@ -36,6 +36,9 @@ class Oracle:
     def __call__(self, _: Any) -> list[Detection]:
         return next(self._answers)
 
+    def n_tiles(self, width: int, height: int) -> int:
+        return 0
+
 
 @pytest.fixture(scope="module")
 def rendered(opengl: None, tmp_path_factory: pytest.TempPathFactory) -> Path:

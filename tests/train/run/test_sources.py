@@ -10,7 +10,7 @@ import pytest
 from synth.dataset.coco import Category
 from train.config import TrainConfig, with_changes
 from train.data.samples import read_samples
-from train.run.sources import TrainSources, large_enough, load_run
+from train.run.sources import TrainSources, large_enough, load_run, smallest_share
 from train.types import Sample
 
 Maker = Callable[..., Path]
@@ -30,13 +30,15 @@ def test_small_objects_are_seen_larger_and_a_few_tiny_ones_do_not_count(
 ) -> None:
     samples = read_samples(coco_folder("s", n=30, seed=2), category)
     config = with_changes(tiny_config, {"model": {"smallest_px": 24}}, "x")
-    assert large_enough(config, [shrunk(s, 40) for s in samples]).model.long_side_px == 160
-    small = [shrunk(s, 10.1) for s in samples]
+    assert large_enough(config, smallest_share([shrunk(s, 40) for s in samples])).model.long_side_px == 160
+    small = smallest_share([shrunk(s, 10.1) for s in samples])
+    assert small == pytest.approx(10.1 / 160)
     assert large_enough(config, small).model.long_side_px == 384
     one_tiny = [shrunk(samples[0], 1), *(shrunk(s, 40) for s in samples)]
-    assert large_enough(config, one_tiny).model.long_side_px == 160
+    assert large_enough(config, smallest_share(one_tiny)).model.long_side_px == 160
     assert large_enough(tiny_config, small) == tiny_config
-    assert large_enough(config, []) == config
+    assert smallest_share([]) is None
+    assert large_enough(config, None) == config
 
 
 def test_photos_whose_labels_change_the_scores_are_named(
