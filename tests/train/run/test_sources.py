@@ -1,7 +1,7 @@
 """What a run learns from: how large it must see it, and what is odd about its labels."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,15 @@ import pytest
 from synth.dataset.coco import Category
 from train.config import TrainConfig, with_changes
 from train.data.samples import read_samples
-from train.run.sources import TrainSources, large_enough, load_run, smallest_share
+from train.model.snapshot import make_meta
+from train.run.sources import (
+    LEAST_VALIDATED,
+    TrainSources,
+    large_enough,
+    load_run,
+    n_validated,
+    smallest_share,
+)
 from train.types import Sample
 
 Maker = Callable[..., Path]
@@ -56,3 +64,30 @@ def test_photos_whose_labels_change_the_scores_are_named(
     boxes, areas = caplog.messages
     assert boxes.startswith(f"{odd}: the labels' boxes are the extent of their keypoints")
     assert areas.startswith(f"{odd}: 6 of 6 labels have an `area`")
+
+
+def validated(config: TrainConfig, samples: Sequence[Sample], category: Category, **schedule: int) -> int:
+    meta = make_meta(with_changes(config, {"schedule": schedule}, "x"), [category], [None], {})
+    return n_validated(meta, samples)
+
+
+def test_validation_takes_at_most_a_tenth_of_the_pixels_of_an_epoch(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig
+) -> None:
+    samples = read_samples(coco_folder("s", n=30, seed=2), category) * 2
+    assert validated(tiny_config, samples, category, steps_per_epoch=200) == 60
+    some = validated(tiny_config, samples, category, steps_per_epoch=100)
+    assert 35 < some < 40
+    assert validated(tiny_config, samples, category, steps_per_epoch=2) == LEAST_VALIDATED
+    assert validated(tiny_config, samples[:3], category, steps_per_epoch=2) == 3
+    looks_twice = with_changes(tiny_config, {"model": {"crop_px": 64}}, "x")
+    assert validated(looks_twice, samples, category, steps_per_epoch=100) < some
+
+
+def test_photos_read_in_tiles_take_longer_to_validate_on(
+    coco_folder: Maker, category: Category, tiny_config: TrainConfig
+) -> None:
+    samples = read_samples(coco_folder("s", n=30, seed=2), category) * 2
+    config = with_changes(tiny_config, {"schedule": {"steps_per_epoch": 200}}, "x")
+    meta = make_meta(config, [category], [None], {}, smallest_share=0.1)
+    assert n_validated(meta, samples) < 20
