@@ -62,24 +62,31 @@ def _bar(
 def _lines(
     iterable: Iterable[T], total: int, label: str, start: int, left: Left, console: Console
 ) -> Iterator[T]:
-    began = last = time.monotonic()
+    began = last = first = time.monotonic()
     done, printed = start, -1
+
+    def said(now: float) -> str:
+        after_first = done - start - 1
+        rate = after_first / (now - first) if after_first else 1 / max(now - began, 1e-9)
+        return line(label, done, total, rate, now - began, left)
+
     for item in iterable:
         yield item
         done += 1
         now = time.monotonic()
+        if done == start + 1:
+            first = now
         if now - last >= SECONDS_BETWEEN_LINES:
             last, printed = now, done
-            _print(console, line(label, done, total, done - start, now - began, left))
+            _print(console, said(now))
     if printed != done:
-        _print(console, line(label, done, total, done - start, time.monotonic() - began, left))
+        _print(console, said(time.monotonic()))
 
 
-def line(label: str, done: int, total: int, done_now: int, seconds: float, left: Left) -> str:
-    """`label: 120/2000  8.4/s  3:43 left`; the rate counts the `done_now` items of this run only."""
-    rate = done_now / seconds if seconds > 0 else 0.0
-    left_text = left(done, rate) if rate > 0 and done < total else ""
-    took = f"in {clock(seconds)}" if done >= total else left_text
+def line(label: str, done: int, total: int, rate: float, seconds: float, left: Left) -> str:
+    """`label: 120/2000  8.4/s  3:43 left`. rate: items a second, without the first, which may wait for
+    what is started with it. seconds: of this run so far."""
+    took = f"in {clock(seconds)}" if done >= total else left(done, rate)
     return f"{label}: {done}/{total}  {rate:.1f}/s  {took}".rstrip()
 
 

@@ -10,9 +10,20 @@ def test_times_are_written_as_a_clock_shows_them() -> None:
     assert [clock(seconds) for seconds in (0.4, 223, 3700)] == ["0:00", "3:43", "1:01:40"]
 
 
-def test_the_rate_counts_what_this_run_did() -> None:
-    assert line("render", 120, 200, 20, 10.0, until(200)) == "render: 120/200  2.0/s  0:40 left"
-    assert line("render", 200, 200, 100, 50.0, until(200)) == "render: 200/200  2.0/s  in 0:50"
+def test_a_line_says_how_far_it_is_and_how_long_it_takes() -> None:
+    assert line("render", 120, 200, 2.0, 10.0, until(200)) == "render: 120/200  2.0/s  0:40 left"
+    assert line("render", 200, 200, 2.0, 50.0, until(200)) == "render: 200/200  2.0/s  in 0:50"
+
+
+def test_the_rate_leaves_out_what_was_done_before_and_the_slow_first_item(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items 101 to 104 take 20 s and three times 1 s."""
+    times = iter([0.0, 20.0, 21.0, 22.0, 23.0, 23.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 22.0)
+    assert len(list(track(range(4), 200, "render", start=100))) == 4
+    assert capsys.readouterr().err.splitlines()[0] == "render: 103/200  1.0/s  1:37 left"
 
 
 def test_a_part_of_a_job_tells_the_time_left_of_the_whole(

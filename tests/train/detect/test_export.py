@@ -129,26 +129,33 @@ def test_settings_are_part_of_the_file(weights: Path, tmp_path: Path, draw: Make
 
 @pytest.mark.slow
 def test_the_crops_presets_own_network_looks_twice_and_in_tiles_as_pytorch_does(
-    coco_folder: Maker, tmp_path: Path, draw: Maker
+    coco_folder: Maker, tmp_path: Path, draw: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = {"data": {"batch_size": 4, "workers": 0}, "schedule": {"max_steps": 3, "until_learned": False}}
+    """After a few steps scores are low, and answers hang on the shade that OpenCV rounds otherwise."""
+    monkeypatch.setattr("train.detect.predict.resize", runtime.resize)
+    changes = {
+        "model": {"score_threshold": 0.001},
+        "data": {"batch_size": 4, "workers": 0},
+        "schedule": {"max_steps": 8, "until_learned": False},
+    }
     config = with_changes(load_train_config(preset_path("crops", cuda=False)), changes, "x")
     samples = read_samples(coco_folder(n=6), BUG)
     trained = train(
         make_meta(config, [BUG], [None], {}), TrainData(samples, (), samples[:2]), tmp_path / "run", "cpu"
     )
-    settings = InferenceSettings(smallest_px=45)
+    settings = InferenceSettings(smallest_px=20)
     export(trained.best, tmp_path / "x.onnx", "onnx", settings)
     ours = Detector.load(trained.best, settings=settings)
     theirs = OnnxDetector.load(tmp_path / "x.onnx", threads=1)
     once = OnnxDetector(theirs._session, replace(theirs.exported, crop_px=0), theirs.exported.score)
-    assert ours.n_tiles(640, 480) > ours.n_tiles(641, 433) - 1 > 1
+    assert ours.n_tiles(640, 480) > 5
+    changed = []
     for rgb in (cv2.resize(draw(3, 2).rgb, (641, 433)), cv2.resize(draw(4, 2).rgb, (640, 480))):
         expected = ours(rgb)
         assert_same(theirs(rgb), expected)
         boxes = np.array([found.box_xyxy for found in once(rgb)])
-        changed = [np.abs(boxes - found.box_xyxy).max(axis=1).min() > 1 for found in expected]
-        assert any(changed)
+        changed += [np.abs(boxes - found.box_xyxy).max(axis=1).min() > 1 for found in expected]
+    assert any(changed)
 
 
 @pytest.mark.slow
