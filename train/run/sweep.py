@@ -27,7 +27,7 @@ from train.model.snapshot import labels_hash, make_meta
 from train.run.batches import TrainData
 from train.run.curves import write_learning_curve
 from train.run.engine import train
-from train.run.sources import large_enough, n_validated, smallest_share
+from train.run.sizes import large_enough, n_validated, smallest_share
 from train.score.evaluate import detect_all, write_sheets
 from train.score.intervals import as_json, interval
 from train.score.labels import boxes_as_labelled

@@ -1,52 +1,16 @@
-"""What a run learns from: how large it must see it, and what is odd about its labels."""
+"""What is odd about the labels that a run learns from."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from synth.dataset.coco import Category
-from train.config import TrainConfig, with_changes
-from train.data.samples import read_samples
-from train.model.snapshot import make_meta
-from train.run.sources import (
-    LEAST_VALIDATED,
-    TrainSources,
-    large_enough,
-    load_run,
-    n_validated,
-    smallest_share,
-)
-from train.types import Sample
+from train.config import TrainConfig
+from train.run.sources import TrainSources, load_run
 
 Maker = Callable[..., Path]
-
-
-def shrunk(sample: Sample, side_px: float) -> Sample:
-    """The sample with objects whose boxes' longer side is that."""
-    size = (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1, keepdims=True)
-    ends = sample.boxes[:, :2] + (sample.boxes[:, 2:] - sample.boxes[:, :2]) * side_px / size
-    boxes = sample.boxes.copy()
-    boxes[:, 2:] = ends
-    return replace(sample, boxes=boxes)
-
-
-def test_small_objects_are_seen_larger_and_a_few_tiny_ones_do_not_count(
-    coco_folder: Maker, category: Category, tiny_config: TrainConfig
-) -> None:
-    samples = read_samples(coco_folder("s", n=30, seed=2), category)
-    config = with_changes(tiny_config, {"model": {"smallest_px": 24}}, "x")
-    assert large_enough(config, smallest_share([shrunk(s, 40) for s in samples])).model.long_side_px == 160
-    small = smallest_share([shrunk(s, 10.1) for s in samples])
-    assert small == pytest.approx(10.1 / 160)
-    assert large_enough(config, small).model.long_side_px == 384
-    one_tiny = [shrunk(samples[0], 1), *(shrunk(s, 40) for s in samples)]
-    assert large_enough(config, smallest_share(one_tiny)).model.long_side_px == 160
-    assert large_enough(tiny_config, small) == tiny_config
-    assert smallest_share([]) is None
-    assert large_enough(config, None) == config
 
 
 def test_photos_whose_labels_change_the_scores_are_named(
@@ -64,30 +28,3 @@ def test_photos_whose_labels_change_the_scores_are_named(
     boxes, areas = caplog.messages
     assert boxes.startswith(f"{odd}: the labels' boxes are the extent of their keypoints")
     assert areas.startswith(f"{odd}: 6 of 6 labels have an `area`")
-
-
-def validated(config: TrainConfig, samples: Sequence[Sample], category: Category, **schedule: int) -> int:
-    meta = make_meta(with_changes(config, {"schedule": schedule}, "x"), [category], [None], {})
-    return n_validated(meta, samples)
-
-
-def test_validation_takes_at_most_a_tenth_of_the_pixels_of_an_epoch(
-    coco_folder: Maker, category: Category, tiny_config: TrainConfig
-) -> None:
-    samples = read_samples(coco_folder("s", n=30, seed=2), category) * 2
-    assert validated(tiny_config, samples, category, steps_per_epoch=200) == 60
-    some = validated(tiny_config, samples, category, steps_per_epoch=100)
-    assert 35 < some < 40
-    assert validated(tiny_config, samples, category, steps_per_epoch=2) == LEAST_VALIDATED
-    assert validated(tiny_config, samples[:3], category, steps_per_epoch=2) == 3
-    looks_twice = with_changes(tiny_config, {"model": {"crop_px": 64}}, "x")
-    assert validated(looks_twice, samples, category, steps_per_epoch=100) < some
-
-
-def test_photos_read_in_tiles_take_longer_to_validate_on(
-    coco_folder: Maker, category: Category, tiny_config: TrainConfig
-) -> None:
-    samples = read_samples(coco_folder("s", n=30, seed=2), category) * 2
-    config = with_changes(tiny_config, {"schedule": {"steps_per_epoch": 200}}, "x")
-    meta = make_meta(config, [category], [None], {}, smallest_share=0.1)
-    assert n_validated(meta, samples) < 20
