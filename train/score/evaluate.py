@@ -78,7 +78,6 @@ def evaluate_photos(
         "per_image": per_image(samples, truths, compared, categories),
     }
     meta = read_meta(snapshot_folder(weights))
-    sizes = meta.config.model
     outcomes = list_outcomes(truths, compared, categories, picture_sizes(samples))
     mistakes = count_mistakes(outcomes)
     result["mistakes"] = {**mistakes.as_json(), **grouped(outcomes)}

@@ -36,9 +36,13 @@ def test_small_objects_are_seen_larger_and_a_few_tiny_ones_do_not_count(
     assert large_enough(config, small).model.long_side_px == 384
     one_tiny = [shrunk(samples[0], 1), *(shrunk(s, 40) for s in samples)]
     assert large_enough(config, smallest_share(one_tiny)).model.long_side_px == 160
-    assert large_enough(tiny_config, small) == tiny_config
+    as_it_is = with_changes(config, {"model": {"smallest_px": 0}}, "x")
+    assert large_enough(as_it_is, small) == as_it_is
     assert smallest_share([]) is None
     assert large_enough(config, None) == config
+
+
+WHOLE_PICTURES = {"model": {"crop_px": 0}, "data": {"batch_size": 4}}
 
 
 def validated(config: TrainConfig, samples: Sequence[Sample], category: Category, **schedule: int) -> int:
@@ -50,12 +54,13 @@ def test_validation_takes_at_most_a_tenth_of_the_pixels_of_an_epoch(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig
 ) -> None:
     samples = read_samples(coco_folder("s", n=30, seed=2), category) * 2
-    assert validated(tiny_config, samples, category, steps_per_epoch=200) == 60
-    some = validated(tiny_config, samples, category, steps_per_epoch=100)
+    config = with_changes(tiny_config, WHOLE_PICTURES, "x")
+    assert validated(config, samples, category, steps_per_epoch=200) == 60
+    some = validated(config, samples, category, steps_per_epoch=100)
     assert 35 < some < 40
-    assert validated(tiny_config, samples, category, steps_per_epoch=2) == LEAST_VALIDATED
-    assert validated(tiny_config, samples[:3], category, steps_per_epoch=2) == 3
-    looks_twice = with_changes(tiny_config, {"model": {"crop_px": 64}}, "x")
+    assert validated(config, samples, category, steps_per_epoch=2) == LEAST_VALIDATED
+    assert validated(config, samples[:3], category, steps_per_epoch=2) == 3
+    looks_twice = with_changes(config, {"model": {"crop_px": 64}}, "x")
     assert validated(looks_twice, samples, category, steps_per_epoch=100) < some
 
 
@@ -63,6 +68,6 @@ def test_photos_read_in_tiles_take_longer_to_validate_on(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig
 ) -> None:
     samples = read_samples(coco_folder("s", n=30, seed=2), category) * 2
-    config = with_changes(tiny_config, {"schedule": {"steps_per_epoch": 200}}, "x")
+    config = with_changes(tiny_config, {**WHOLE_PICTURES, "schedule": {"steps_per_epoch": 200}}, "x")
     meta = make_meta(config, [category], [None], {}, smallest_share=0.1)
     assert n_validated(meta, samples) < 20
