@@ -20,8 +20,9 @@ SIZE_STEP_PX, LARGEST_PX = 64, 1280
 LEAST_VALIDATED = 12
 LOOKS_AN_OBJECT = 2
 """Second looks an object of the validation images costs: false finds are looked at too."""
-DECODING = 0.02
-"""What a pixel of a photo costs to read from disk, as a share of what one costs in the network."""
+SEEN, DECODED = 0.7, 0.02
+"""What a pixel that the network is shown in validation costs, and one of a photo on disk, as shares of what
+one costs in a step, which learns from it."""
 
 
 def smallest_share(samples: Sequence[Sample]) -> float | None:
@@ -52,8 +53,7 @@ def n_validated(meta: Meta, samples: Sequence[Sample]) -> int:
     """How many of the images to validate on after each epoch: max_validation_images, or fewer where these
     would take more than VALIDATION_SHARE of the time; LEAST_VALIDATED at least.
 
-    No clock decides, so that a run can be repeated: a pixel is taken to cost as much in validation, which
-    looks at one picture at a time, as in a step, which learns from it.
+    No clock decides, so that a run can be repeated: pixels are counted, of what the network is shown.
     """
     model, data = meta.config.model, meta.config.data
     tiling, crop = tiling_for(meta, InferenceSettings()), model.crop_px**2
@@ -61,10 +61,11 @@ def n_validated(meta: Meta, samples: Sequence[Sample]) -> int:
     whole = float(np.mean([width * height for width, height in inputs]))
     views = float(np.mean([len(tiling.views(sample.width, sample.height)) for sample in samples]))
     objects = float(np.mean([len(sample.boxes) for sample in samples]))
-    decoded = DECODING * float(np.mean([sample.width * sample.height for sample in samples]))
-    drawn = data.crops.share * crop + (1 - data.crops.share) * whole if crop else whole
+    photo = float(np.mean([sample.width * sample.height for sample in samples]))
+    part = float(np.mean([min(w, data.crops.largest_px) * min(h, data.crops.largest_px) for w, h in inputs]))
+    drawn = data.crops.share * crop + (1 - data.crops.share) * part if crop else whole
     an_epoch = meta.config.schedule.steps_per_epoch * data.batch_size * drawn
-    an_image = decoded + views * whole + LOOKS_AN_OBJECT * objects * crop
+    an_image = SEEN * (views * whole + LOOKS_AN_OBJECT * objects * crop) + DECODED * photo
     wanted = min(len(samples), data.max_validation_images)
     count = min(wanted, max(LEAST_VALIDATED, int(VALIDATION_SHARE * an_epoch / an_image)))
     if count < wanted:

@@ -57,7 +57,7 @@ def test_validation_takes_at_most_a_tenth_of_the_pixels_of_an_epoch(
     config = with_changes(tiny_config, WHOLE_PICTURES, "x")
     assert validated(config, samples, category, steps_per_epoch=200) == 60
     some = validated(config, samples, category, steps_per_epoch=100)
-    assert 35 < some < 40
+    assert 50 < some < 60
     assert validated(config, samples, category, steps_per_epoch=2) == LEAST_VALIDATED
     assert validated(config, samples[:3], category, steps_per_epoch=2) == 3
     looks_twice = with_changes(config, {"model": {"crop_px": 64}}, "x")
@@ -70,4 +70,4 @@ def test_photos_read_in_tiles_take_longer_to_validate_on(
     samples = read_samples(coco_folder("s", n=30, seed=2), category) * 2
     config = with_changes(tiny_config, {**WHOLE_PICTURES, "schedule": {"steps_per_epoch": 200}}, "x")
     meta = make_meta(config, [category], [None], {}, smallest_share=0.1)
-    assert n_validated(meta, samples) < 20
+    assert n_validated(meta, samples) < 30
