@@ -90,6 +90,7 @@ def marks(picture: Any) -> dict[str, Any]:
         "labels": np.ones(len(boxes), dtype=np.int64),
         "keypoints": boxes.reshape(-1, 2, 2),
         "keypoints_scores": np.ones((len(boxes), 2)),
+        "keypoints_visibility": np.ones((len(boxes), 2)),
     }
 
 
