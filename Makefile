@@ -50,23 +50,23 @@ validate: setup ## Say what is wrong in labelled images [SYNTH=folder OBJECT=]
 train: setup ## Train Keypoint R-CNN [OBJECT=one or more SYNTH=folders|online REAL= REAL_FRACTION= VAL= INIT=snapshot PRESET=auto|cpu|gpu STEPS= MINUTES= RESUME=1 OUT= SEED= WORKERS=]
 	$(meshmark) train $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/train)' $(foreach folder,$(SYNTH),--synth '$(folder)') $(call opt,synth-weights,$(SYNTH_WEIGHTS)) $(call opt,config,$(CONFIG)) $(call opt,backgrounds,$(BACKGROUNDS)) $(call opt,environments,$(ENVIRONMENTS)) $(call opt,real,$(REAL)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,val,$(VAL)) $(call opt,init,$(INIT)) $(call opt,preset,$(PRESET)) $(call opt,steps,$(STEPS)) $(call opt,minutes,$(MINUTES)) $(call opt,seed,$(SEED)) $(call opt,workers,$(WORKERS)) $(if $(RESUME),--resume)
 
-eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT=]
-	$(meshmark) eval '$(WEIGHTS)' $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL))
+eval-real: setup ## Score weights on real photos [WEIGHTS=folder REAL=folder OBJECT= OUT= SMALLEST=px]
+	$(meshmark) eval '$(WEIGHTS)' $(foreach object,$(OBJECT),--object '$(object)') --out '$(or $(OUT),$(RUNS)/eval)' $(call opt,real,$(REAL)) $(call opt,smallest-object,$(SMALLEST))
 
 sweep: setup ## Learning curve over labelled photos [OBJECT= SYNTH= REAL=train photos TEST=photos COUNTS=0,5,10,25,all SEEDS= STEPS= PRESET= OUT=]
 	$(meshmark) sweep --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/sweep)' --synth '$(SYNTH)' --real '$(REAL)' --test '$(TEST)' $(call opt,counts,$(COUNTS)) $(call opt,seeds,$(SEEDS)) $(call opt,real-fraction,$(REAL_FRACTION)) $(call opt,steps,$(STEPS)) $(call opt,preset,$(PRESET))
 
-predict: setup ## Find objects in photos or videos [WEIGHTS= INPUT=file|folder|glob|camera OUT= ARGS= of meshmark predict]
-	$(meshmark) predict '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/predict)' $(ARGS)
+predict: setup ## Find objects in photos or videos [WEIGHTS= INPUT=file|folder|glob|camera OUT= SMALLEST=px of the smallest objects ARGS= of meshmark predict]
+	$(meshmark) predict '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/predict)' $(call opt,smallest-object,$(SMALLEST)) $(ARGS)
 
-label-helper: setup ## First labels for unlabelled photos, least certain first [WEIGHTS= INPUT=photos OUT=new folder]
-	$(meshmark) label-helper '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/to-label)'
+label-helper: setup ## First labels for unlabelled photos, least certain first [WEIGHTS= INPUT=photos OUT=new folder SMALLEST=px]
+	$(meshmark) label-helper '$(WEIGHTS)' $(INPUT) --out '$(or $(OUT),$(RUNS)/to-label)' $(call opt,smallest-object,$(SMALLEST))
 
-export: setup ## Detector as one ONNX file [WEIGHTS= OUT=file INT8=folder to calibrate on ARGS= of meshmark export]
-	$(meshmark) export '$(WEIGHTS)' --out '$(or $(OUT),$(RUNS)/$(NAME).onnx)' $(call opt,int8,$(INT8)) $(ARGS)
+export: setup ## Detector as one ONNX file [WEIGHTS= OUT=file INT8=folder to calibrate on SMALLEST=px ARGS= of meshmark export]
+	$(meshmark) export '$(WEIGHTS)' --out '$(or $(OUT),$(RUNS)/$(NAME).onnx)' $(call opt,int8,$(INT8)) $(call opt,smallest-object,$(SMALLEST)) $(ARGS)
 
-pose: setup ## Poses of objects in photos [WEIGHTS= INPUT=file|folder|glob OBJECT= CAMERA=calibration file or FOV=degrees OUT=]
-	$(meshmark) pose '$(WEIGHTS)' $(INPUT) --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/pose)' $(call opt,camera,$(CAMERA)) $(call opt,fov-deg,$(FOV))
+pose: setup ## Poses of objects in photos [WEIGHTS= INPUT=file|folder|glob OBJECT= CAMERA=calibration file or FOV=degrees OUT= SMALLEST=px]
+	$(meshmark) pose '$(WEIGHTS)' $(INPUT) --object '$(OBJECT)' --out '$(or $(OUT),$(RUNS)/pose)' $(call opt,camera,$(CAMERA)) $(call opt,fov-deg,$(FOV)) $(call opt,smallest-object,$(SMALLEST))
 
 asset-check: setup ## Lint an object folder and draw its turntable [OBJECT= OUT=file]
 	$(meshmark) asset check '$(OBJECT)' $(call opt,out,$(OUT))

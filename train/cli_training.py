@@ -13,6 +13,13 @@ from train.device import chosen_device, tune_cpu
 
 ONLINE = "online"
 existing = click.Path(path_type=Path)
+smallest_object = click.option(
+    "--smallest-object",
+    "smallest_px",
+    type=click.IntRange(0),
+    help="Longer side, in px of the photo, of the smallest objects to find: photos too large for them are "
+    "read in overlapping tiles. 0: never. By default as small in the photo as in the training images.",
+)
 
 
 @click.command(
@@ -159,18 +166,28 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
     "--object", "objects", multiple=True, help="To find, repeatable; by default all of the weights."
 )
 @click.option("--out", type=existing, required=True, help="Folder for eval.json and sheets.")
+@smallest_object
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
-def eval_command(weights: Path, real: Path, objects: tuple[str, ...], out: Path, device: str | None) -> None:
+def eval_command(
+    weights: Path,
+    real: Path,
+    objects: tuple[str, ...],
+    out: Path,
+    smallest_px: int | None,
+    device: str | None,
+) -> None:
     """Measure a trained detector (a run's folder or a snapshot) on labelled photos."""
     tune_cpu()
     from rich.console import Console
 
+    from train.detect.predict import InferenceSettings
     from train.run.sources import object_categories
     from train.score.evaluate import evaluate_photos, print_table
 
     categories, _ = object_categories(objects)
     object_ = objects[0] if len(objects) == 1 else None
-    result = evaluate_photos(weights, real, out, categories, chosen_device(device), object_)
+    settings = InferenceSettings(smallest_px=smallest_px)
+    result = evaluate_photos(weights, real, out, categories, chosen_device(device), object_, settings)
     print_table(result, Console())
     click.echo(f"results: {out / 'report.html'}, {out / 'eval.json'}, {out / 'predictions.jpg'}")
 

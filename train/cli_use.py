@@ -10,6 +10,7 @@ import click
 
 from synth.cli import example
 from synth.errors import ConfigError
+from train.cli_training import smallest_object
 from train.device import chosen_device, tune_cpu
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ SHARE = Within(0, 1)
 @click.option("--nms", type=SHARE, help="IoU above which the weaker of two boxes goes.")
 @click.option("--detections", type=int, help="Objects in a picture at most.")
 @click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
+@smallest_object
 @click.option("--frames", type=click.IntRange(1), help="Pictures of a video or camera at most.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True)
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
@@ -58,6 +60,7 @@ def predict_command(
     nms: float | None,
     detections: int | None,
     size: int | None,
+    smallest_px: int | None,
     frames: int | None,
     overlays: bool,
     device: str | None,
@@ -65,14 +68,15 @@ def predict_command(
     """Find objects in images, folders, globs, videos or a camera (its number)."""
     tune_cpu()
     from train.detect.inputs import find_inputs
-    from train.detect.predict import Detector, InferenceSettings
+    from train.detect.predict import Detector, InferenceSettings, tiles_in_words
     from train.detect.predict_files import predict_files
 
-    settings = InferenceSettings(score, nms, detections, size)
+    settings = InferenceSettings(score, nms, detections, size, smallest_px)
     photos, films = find_inputs(inputs)
     detector = Detector.load(weights, chosen_device(device), settings)
     summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
-    click.echo(f"{summary.objects} objects in {summary.pictures} pictures: {out}")
+    read = tiles_in_words(summary.tiles)
+    click.echo(f"{summary.objects} objects in {summary.pictures} pictures, {read}: {out}")
     if not summary.objects:
         say_how_near(weights, chosen_device(device), photos, settings, score)
     exit_if_failed(summary.failed)
@@ -90,22 +94,31 @@ def predict_command(
 @click.option("--out", type=existing, required=True, help="New folder for photos and labels.")
 @click.option("--score", type=SHARE, default=0.5, show_default=True, help="Least score of a detection.")
 @click.option("--keypoint-score", type=SHARE, default=0.1, show_default=True, help="Least, of a visible one.")
+@smallest_object
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def label_helper_command(
-    weights: Path, inputs: tuple[str, ...], out: Path, score: float, keypoint_score: float, device: str | None
+    weights: Path,
+    inputs: tuple[str, ...],
+    out: Path,
+    score: float,
+    keypoint_score: float,
+    smallest_px: int | None,
+    device: str | None,
 ) -> None:
     """First labels for unlabelled photos, to correct in CVAT or Label Studio: least certain photos first."""
     tune_cpu()
     from train.detect.inputs import find_inputs
     from train.detect.label_helper import COCO_FILE, WEAKEST, label_helper
-    from train.detect.predict import Detector, InferenceSettings
+    from train.detect.predict import Detector, InferenceSettings, tiles_in_words
 
     photos, films = find_inputs(inputs)
     if films:
         raise ConfigError(f"{films[0].source}: labels are for photos, not for films")
-    detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=min(score, WEAKEST)))
+    settings = InferenceSettings(score=min(score, WEAKEST), smallest_px=smallest_px)
+    detector = Detector.load(weights, chosen_device(device), settings)
     summary = label_helper(detector, photos, out, score, keypoint_score)
-    click.echo(f"{summary.objects} objects in {summary.photos} photos: {out / COCO_FILE}")
+    read = tiles_in_words(summary.tiles)
+    click.echo(f"{summary.objects} objects in {summary.photos} photos, {read}: {out / COCO_FILE}")
     exit_if_failed(summary.failed)
 
 
@@ -119,6 +132,7 @@ def label_helper_command(
 @click.option("--nms", type=SHARE, help="IoU above which the weaker of two boxes goes.")
 @click.option("--detections", type=int, help="Objects in a picture at most.")
 @click.option("--size", type=int, help="Longer side, in px, to which pictures are scaled.")
+@smallest_object
 def export_command(
     weights: Path,
     file_format: Literal["onnx", "torchscript"],
@@ -129,13 +143,14 @@ def export_command(
     nms: float | None,
     detections: int | None,
     size: int | None,
+    smallest_px: int | None,
 ) -> None:
     """One file that finds objects without this project: ONNX (read by train/runtime.py) or TorchScript."""
     tune_cpu()
     from train.detect.predict import InferenceSettings
     from train.detect.quantize import export_files
 
-    settings = InferenceSettings(score, nms, detections, size)
+    settings = InferenceSettings(score, nms, detections, size, smallest_px)
     for file in export_files(weights, out, file_format, settings, int8, int8_images):
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
@@ -154,6 +169,7 @@ def export_command(
 @click.option("--fov-deg", type=Within(1, 170), help="Field of view along the longer side.")
 @click.option("--out", type=existing, required=True, help="Folder for poses.jsonl and overlays.")
 @click.option("--score", type=SHARE, default=0.5, show_default=True, help="Least score of a detection.")
+@smallest_object
 @click.option("--device", help="cpu, cuda; by default cuda where there is one.")
 def pose_command(
     weights: Path,
@@ -163,24 +179,27 @@ def pose_command(
     fov_deg: float | None,
     out: Path,
     score: float,
+    smallest_px: int | None,
     device: str | None,
 ) -> None:
     """Where objects are, seen from the camera: metres, from keypoints and intrinsics."""
     tune_cpu()
     from train.detect.inputs import find_inputs
     from train.detect.pose_files import POSES, pose_files, without_pose
-    from train.detect.predict import Detector, InferenceSettings
+    from train.detect.predict import Detector, InferenceSettings, tiles_in_words
 
     photos, films = find_inputs(inputs)
     if films:
         raise ConfigError(f"{films[0].source}: poses are found in images, not in films")
-    detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=score))
+    settings = InferenceSettings(score=score, smallest_px=smallest_px)
+    detector = Detector.load(weights, chosen_device(device), settings)
     done = pose_files(detector, object_, photos, out, camera, fov_deg)
-    click.echo(f"{done.poses} poses in {done.pictures} pictures: {out / POSES}")
+    read = tiles_in_words(done.tiles)
+    click.echo(f"{done.poses} poses in {done.pictures} pictures, {read}: {out / POSES}")
     if done.without:
         click.echo(f"{without_pose(done.without)}; {POSES} says more")
     elif not done.poses:
-        say_how_near(weights, chosen_device(device), photos, InferenceSettings(), score)
+        say_how_near(weights, chosen_device(device), photos, settings, score)
     exit_if_failed(done.failed)
 
 

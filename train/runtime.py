@@ -8,7 +8,7 @@ for found in detector(rgb):  # (H, W, 3) uint8, RGB
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,10 @@ MAX_FILE_BYTES = 2_000_000_000
 SAME_SHARE = 0.05
 SAME_IOU = 0.3
 """Least overlap of what a second look finds with what it looks at."""
+SAME_PART = 0.8
+"""Share of a box that lies within another look's box from which on it is a part of the same object."""
+BORDER_SHARE = 0.01
+"""Of a tile's side: a box that ends so near to its border is cut off by it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,43 @@ class ExportedObject:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How a photo is read: whole, and where small objects are wanted in overlapping tiles besides.
+
+    readable_share: of the longer side of what the network is shown, from which on it finds an object; at most
+    1/4. smallest_share: longer side of the smallest objects wanted, as a share of the photo's. smallest_px:
+    the same in px of the photo, which counts instead where it is given; 0: never in tiles.
+    """
+
+    readable_share: float = 0.25
+    smallest_share: float = 1.0
+    smallest_px: float | None = None
+
+    def views(self, width: int, height: int) -> list[tuple[int, int, int]]:
+        """Left, top and side, in px, of the squares of a photo to look at: the whole, then the tiles.
+
+        The smallest objects have readable_share in the smallest tiles; every further kind has twice the
+        side. Tiles overlap by twice what is readable in them: an object too large to lie whole in one is
+        readable in the next larger kind, or in the whole.
+        """
+        longer = max(width, height)
+        smallest = self.smallest_share * longer if self.smallest_px is None else self.smallest_px
+        views, side = [(0, 0, longer)], math.ceil(smallest / self.readable_share)
+        while 0 < side < longer:
+            rows, columns = (_starts(length, side, self.readable_share) for length in (height, width))
+            views += [(left, top, side) for top in rows for left in columns]
+            side *= 2
+        return views
+
+
+def _starts(length: int, side: int, readable_share: float) -> list[int]:
+    """Where tiles begin that cover `length` px, evenly."""
+    free = max(0, length - side)
+    count = 1 + math.ceil(free / (side * (1 - 2 * readable_share)))
+    return [round(start) for start in np.linspace(0, free, count).tolist()]
+
+
+@dataclass(frozen=True)
 class Exported:
     """What the file's metadata says. objects: in the order of their labels, which count from 1.
 
@@ -68,7 +109,8 @@ class Exported:
     network_score: the least score that the network lets through, of a box before its keypoints are known.
     nms: IoU above which the weaker of two boxes was suppressed. The last two are part of the network.
     crop_px: side of the network's input for a second look at each object, 0 for none; crop_reach: side of
-    what it shows, as a multiple of the box's longer side.
+    what it shows, as a multiple of the box's longer side. detections: the most in a photo; None: no limit but
+    the network's own, of what it sees at once.
     """
 
     objects: tuple[ExportedObject, ...]
@@ -78,6 +120,8 @@ class Exported:
     crop_px: int
     crop_reach: float
     network_score: float
+    tiling: Tiling = Tiling()
+    detections: int | None = None
 
 
 def detection_score(box_score: float, keypoint_scores: NDArray[Any]) -> float:
@@ -119,14 +163,26 @@ def square_about(box: Array, reach: float) -> tuple[int, int, int]:
     return int(left), int(top), side
 
 
-def cut(rgb: Rgb, left: int, top: int, side: int) -> Rgb:
-    """(side, side, 3) of a picture (H, W, 3), whose edge goes on beyond it."""
+def cut(
+    rgb: Rgb, left: int, top: int, side: int, size_px: int, resize: Callable[[Rgb, int, int], Rgb]
+) -> Rgb:
+    """A square of a picture (H, W, 3), whose edge goes on beyond it, brought to (size_px, size_px, 3).
+
+    resize: picture, width, height -> the picture of that size. However far the square reaches, only what lies
+    within the picture is scaled, and nothing larger is made.
+    """
     height, width = rgb.shape[:2]
     left, top = min(left, width - 1), min(top, height - 1)
-    right, bottom = left + side, top + side
-    part = rgb[max(top, 0) : bottom, max(left, 0) : right]
-    beyond = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))
-    return np.pad(part, beyond, mode="edge") if any(map(any, beyond)) else part
+    part = rgb[max(top, 0) : top + side, max(left, 0) : left + side]
+    if part.shape[:2] == (side, side):
+        return resize(part, size_px, size_px)
+    columns, rows = (max(1, round(length * size_px / side)) for length in part.shape[1::-1])
+    small = resize(part, columns, rows)
+    ends = ((0, min(top, 0), rows / part.shape[0]), (1, min(left, 0), columns / part.shape[1]))
+    for axis, start, scale in ends:
+        place = ((np.arange(size_px) + 0.5) * side / size_px + start) * scale - 0.5
+        small = _rounded(_blend(small, axis, *_between(place, small.shape[axis])))
+    return small
 
 
 def in_its_place(box: Array, boxes: Array, scores: Array) -> int | None:
@@ -140,6 +196,35 @@ def in_its_place(box: Array, boxes: Array, scores: Array) -> int | None:
     return int(np.argmax(np.where(overlap >= SAME_IOU, overlap * scores, -1)))
 
 
+def cut_off(boxes: Array, view: tuple[int, int, int], width: int, height: int) -> NDArray[np.bool_]:
+    """(N,) which boxes (N, 4) of a view of a photo end at a border of the view that is none of the photo."""
+    low, high = np.array(view[:2]), np.array(view[:2]) + view[2]
+    margin = BORDER_SHARE * view[2]
+    at_low = (boxes[:, :2] < low + margin) & (low > 0)
+    at_high = (boxes[:, 2:] > high - margin) & (high < (width, height))
+    return np.asarray((at_low | at_high).any(axis=1))
+
+
+def best_of_views(boxes: Array, scores: Array, names: Sequence[Any], views: Sequence[int]) -> list[int]:
+    """Indices of the detections to keep, best first, of several views of a photo: without those of which a
+    better one of the same name in another view shows the same object, or of which it shows more.
+
+    boxes: (N, 4) xyxy in px of the photo. scores: (N,). names, views: N each.
+    """
+    name, view = np.array(names), np.array(views)
+    sizes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable").tolist():
+        low, high = np.maximum(boxes[i, :2], boxes[kept, :2]), np.minimum(boxes[i, 2:], boxes[kept, 2:])
+        both = np.prod((high - low).clip(0), axis=1)
+        same = both >= SAME_IOU * (sizes[i] + sizes[kept] - both)
+        part = both >= SAME_PART * np.minimum(sizes[i], sizes[kept])
+        elsewhere = (name[kept] == name[i]) & (view[kept] != view[i])
+        if not ((same | part) & elsewhere).any():
+            kept.append(i)
+    return kept
+
+
 class OnnxDetector:
     """detector(rgb) -> detections, best first. `exported` says what it finds."""
 
@@ -149,8 +234,11 @@ class OnnxDetector:
         self._score = score
 
     @classmethod
-    def load(cls, path: Path | str, score: float | None = None, threads: int = 0) -> Self:
+    def load(
+        cls, path: Path | str, score: float | None = None, threads: int = 0, smallest_px: float | None = None
+    ) -> Self:
         """score: the least score of a detection; by default the file's. threads: 0 = one per core.
+        smallest_px: longer side of the smallest objects wanted, see Tiling; by default as the file says.
 
         Raises ValueError if the file is none that `meshmark export` wrote, or `score` is below the file's.
         """
@@ -173,39 +261,55 @@ class OnnxDetector:
         exported = read_metadata(dict(session.get_modelmeta().custom_metadata_map), str(path))
         if score is not None and not exported.network_score <= score <= 1:
             raise ValueError(f"score: {score:g}, expected {exported.network_score:g} (exported) to 1")
+        if smallest_px is not None:
+            exported = replace(exported, tiling=replace(exported.tiling, smallest_px=smallest_px))
         return cls(session, exported, exported.score if score is None else score)
 
     def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
-        height, width = rgb.shape[:2]
-        found = self._look(rgb, fit_size(width, height, self.exported.long_side_px))
+        found = self._first_look(rgb)
         if self.exported.crop_px:
             firsts = self._chosen(found, self.exported.network_score)
             found = [self._second_look(rgb, first) for first in firsts]
-        return self._chosen(found, self._score)
+        return self._chosen(found, self._score)[: self.exported.detections]
+
+    def _first_look(self, rgb: Rgb) -> list[Detection]:
+        """What the photo shows in its views, each object once."""
+        height, width = rgb.shape[:2]
+        found: list[Detection] = []
+        numbers: list[int] = []
+        for number, view in enumerate(self.exported.tiling.views(width, height)):
+            left, top, side = view
+            part = rgb[top : top + side, left : left + side]
+            size = fit_size(part.shape[1], part.shape[0], self.exported.long_side_px)
+            seen = [_moved(d, np.array([left, top])) for d in self._look(resize(part, *size), part.shape)]
+            cut_ = cut_off(np.array([d.box_xyxy for d in seen]).reshape(-1, 4), view, width, height)
+            found += [d for d, off in zip(seen, cut_, strict=True) if not off]
+            numbers += [number] * (len(found) - len(numbers))
+        boxes = np.array([d.box_xyxy for d in found]).reshape(-1, 4)
+        scores = np.array([d.score for d in found])
+        return [found[i] for i in best_of_views(boxes, scores, [d.name for d in found], numbers)]
 
     def _second_look(self, rgb: Rgb, first: Detection) -> Detection:
         """The detection, or the best that a crop about it shows in its place if that is surer; its box ends
         where the photo does."""
         left, top, side = square_about(first.box_xyxy, self.exported.crop_reach)
-        crop_px = self.exported.crop_px
-        seconds = self._look(cut(rgb, left, top, side), (crop_px, crop_px))
+        crop = cut(rgb, left, top, side, self.exported.crop_px, resize)
+        seconds = [_moved(d, np.array([left, top])) for d in self._look(crop, (side, side))]
         seconds = [second for second in seconds if second.name == first.name]
-        corner = np.array([left, top], dtype=np.float64)
-        boxes = np.array([second.box_xyxy for second in seconds]).reshape(-1, 4) + np.tile(corner, 2)
+        boxes = np.array([second.box_xyxy for second in seconds]).reshape(-1, 4)
         boxes = boxes.clip(0, np.tile(rgb.shape[1::-1], 2))
         at = in_its_place(first.box_xyxy, boxes, np.array([second.score for second in seconds]))
         if at is None or seconds[at].score < first.score:
             return first
-        return replace(seconds[at], box_xyxy=boxes[at], keypoints=seconds[at].keypoints + corner)
+        return replace(seconds[at], box_xyxy=boxes[at])
 
-    def _look(self, rgb: Rgb, fitted: tuple[int, int]) -> list[Detection]:
-        """All that the network finds in a picture scaled to that width and height, in px of the picture."""
-        boxes, scores, labels, keypoints, keypoint_scores, *rest = self._session.run(
-            None, {"image": resize(rgb, *fitted)}
-        )
+    def _look(self, picture: Rgb, shape: tuple[int, ...]) -> list[Detection]:
+        """All that the network finds in a picture of its own size, in px of what it was scaled from, of
+        `shape`: height and width."""
+        boxes, scores, labels, keypoints, keypoint_scores, *rest = self._session.run(None, {"image": picture})
         visibility = rest[0] if rest else np.ones_like(keypoint_scores)
-        scale = np.array([rgb.shape[1] / fitted[0], rgb.shape[0] / fitted[1]])
+        scale = np.array([shape[1] / picture.shape[1], shape[0] / picture.shape[0]])
         found = []
         for i, label in enumerate(labels):
             kind = self.exported.objects[label - 1]
@@ -229,6 +333,12 @@ class OnnxDetector:
         return [best[i] for i in drop_duplicates(boxes, names, [d.keypoints for d in best])]
 
 
+def _moved(detection: Detection, corner: NDArray[Any]) -> Detection:
+    """In px of the photo that the looked-at part was cut from at `corner` (x, y)."""
+    box, keypoints = detection.box_xyxy + np.tile(corner, 2), detection.keypoints + corner
+    return replace(detection, box_xyxy=box, keypoints=keypoints)
+
+
 def read_metadata(entries: dict[str, str], where: str) -> Exported:
     """entries: the file's own key-value pairs. Raises ValueError."""
     if METADATA not in entries:
@@ -247,6 +357,8 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
             crop_px=int(raw.get("crop_px", 0)),
             crop_reach=float(raw.get("crop_reach", 1.0)),
             network_score=float(raw.get("network_score", raw["score"])),
+            tiling=Tiling(**raw.get("tiling", {})),
+            detections=raw.get("detections"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: damaged {METADATA!r} metadata: {error!r}") from error
@@ -274,9 +386,11 @@ def resize(rgb: Rgb, width: int, height: int) -> Rgb:
         return np.ascontiguousarray(rgb)
     taps = _area_taps if width < rgb.shape[1] else _linear_taps
     rows = _blend(rgb, 0, *taps(rgb.shape[0], height))
-    rounded: Rgb = np.clip(
-        np.floor(_blend(rows, 1, *taps(rgb.shape[1], width)) + np.float32(0.5)), 0, 255
-    ).astype(np.uint8)
+    return _rounded(_blend(rows, 1, *taps(rgb.shape[1], width)))
+
+
+def _rounded(values: NDArray[np.float32]) -> Rgb:
+    rounded: Rgb = np.clip(np.floor(values + np.float32(0.5)), 0, 255).astype(np.uint8)
     return rounded
 
 
@@ -290,7 +404,13 @@ def _area_taps(size: int, count: int) -> tuple[NDArray[np.int64], Array]:
 
 def _linear_taps(size: int, count: int) -> tuple[NDArray[np.int64], Array]:
     """(2, count) each: between which pixel centres the centres of `count` new pixels lie, and how near."""
-    place = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
+    return _between((np.arange(count) + 0.5) * size / count - 0.5, size)
+
+
+def _between(place: Array, size: int) -> tuple[NDArray[np.int64], Array]:
+    """(2, N) each: between which of `size` pixels each place (N,) lies, counted from the first one's centre,
+    and how near to both; beyond the ends on the last one."""
+    place = np.clip(place, 0, size - 1)
     low = place.astype(np.int64)
     share = place - low
     return np.stack((low, np.minimum(low + 1, size - 1))), np.stack((1 - share, share))

@@ -90,7 +90,7 @@ def main() -> None:
     whole = OnnxDetector.load(folder / "model.onnx")
     long_side = whole.exported.long_side_px
     calibration = read_samples(chosen.int8, category)[:100]
-    quantize(folder / "model.onnx", folder / "int8.onnx", calibration, long_side)
+    quantize(folder / "model.onnx", folder / "int8.onnx", calibration)
     runners: dict[str, Runner] = {
         "stock keypointrcnn_resnet50_fpn": stock(len(schema), long_side),
         "ours, PyTorch": ours,

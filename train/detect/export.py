@@ -9,7 +9,7 @@ K of the object with most.
 import json
 import tempfile
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from synth.errors import EnvironmentProblem
 from synth.system.files import write_bytes
-from train.detect.predict import InferenceSettings, set_detection_limits, snapshot_folder
+from train.detect.predict import InferenceSettings, set_detection_limits, snapshot_folder, tiling_for
 from train.model.detector import KeypointDetector
 from train.model.snapshot import Meta, load_model
 from train.runtime import FORMAT, METADATA, Rgb
@@ -111,6 +111,8 @@ def metadata(model: KeypointDetector, meta: Meta, settings: InferenceSettings) -
         "score": model.roi_heads.score_thresh if settings.score is None else settings.score,
         "network_score": model.roi_heads.score_thresh,
         "nms": model.roi_heads.nms_thresh,
+        "tiling": asdict(tiling_for(meta, settings)),
+        "detections": settings.detections,
         "mean": list(model.transform.image_mean),
         "std": list(model.transform.image_std),
         "step": meta.step,

@@ -51,11 +51,13 @@ class Guess:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """How many photos were looked at and objects found. failed: file -> why it was left out."""
+    """How many photos were looked at and objects found. failed: file -> why it was left out. tiles: in how
+    many each photo was read."""
 
     photos: int
     objects: int
     failed: dict[str, str]
+    tiles: tuple[int, ...]
 
 
 def label_helper(
@@ -97,7 +99,8 @@ def label_helper(
     write_text(out / INTERFACE, interface(detector.categories))
     write_text(out / PRIORITY, _priority(names, guesses))
     write_coco(out / COCO_FILE, detector.categories, images)
-    return LabelSummary(len(guesses), sum(len(g.objects) for g in guesses), failed)
+    tiles = tuple(detector.n_tiles(guess.width, guess.height) for guess in guesses)
+    return LabelSummary(len(guesses), sum(len(g.objects) for g in guesses), failed, tiles)
 
 
 def certainty(found: Sequence[Detection], score: float) -> float:

@@ -32,12 +32,13 @@ POSES = "poses.jsonl"
 @dataclass(frozen=True)
 class PoseSummary:
     """How many poses were found in how many pictures. without: how many objects were found but have no pose,
-    by reason. failed: file -> why it could not be read."""
+    by reason. failed: file -> why it could not be read. tiles: in how many each picture was read."""
 
     pictures: int
     poses: int
     without: dict[str, int]
     failed: dict[str, str]
+    tiles: tuple[int, ...]
 
 
 def camera_for(
@@ -77,6 +78,7 @@ def pose_files(
     lines: list[str] = []
     failed: dict[str, str] = {}
     count, without = 0, Counter[str]()
+    tiles: list[int] = []
     for path in track(photos, len(photos), "pose"):
         try:
             rgb = read_image(path)
@@ -84,6 +86,7 @@ def pose_files(
         except DataError as error:
             failed[str(path)] = str(error)
             continue
+        tiles.append(detector.n_tiles(camera.width_px, camera.height_px))
         found = detector(rgb)
         drawn, rows = overlay(rgb, found, detector.categories, 0.0), []
         for detection in found:
@@ -97,7 +100,7 @@ def pose_files(
         lines.append(json.dumps({"image": str(path), "K": camera.K.tolist(), "objects": rows}))
         write_image(out / OVERLAYS / names[path], drawn)
     write_text(out / POSES, "".join(f"{line}\n" for line in lines))
-    return PoseSummary(len(lines), count, dict(without.most_common()), failed)
+    return PoseSummary(len(lines), count, dict(without.most_common()), failed, tuple(tiles))
 
 
 def without_pose(reasons: Mapping[str, int]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,10 +15,13 @@ from synth.system.pictures import read_image
 from synth.types import Array, Rgb
 from train.data.objects import resize
 from train.model.detector import KeypointDetector
-from train.model.snapshot import label_of, load_model
+from train.model.snapshot import Meta, label_of, load_model
 from train.runtime import (
     Detection,
+    Tiling,
+    best_of_views,
     cut,
+    cut_off,
     detection_score,
     drop_duplicates,
     fit_size,
@@ -28,6 +31,10 @@ from train.runtime import (
 from train.types import Found
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
+SMALL_PX = 24
+"""Objects whose longer side is smaller at the network's input are hard to find."""
+MOST_READABLE = 0.25
+"""Share of a tile's side that the smallest objects have in it at most, however large all in training were."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,16 @@ class InferenceSettings:
 
     score: the least score of a detection that counts, in [0, 1]. nms: IoU in [0, 1] above which the weaker of
     two boxes is suppressed. detections: the most in one photo. long_side_px: a photo is scaled until its
-    longer side has so many px, 64 to 4096. Raises ConfigError for values outside.
+    longer side has so many px, 64 to 4096. smallest_px: longer side, in px of the photo, of the smallest
+    objects to find: photos too large for them are read in overlapping tiles; 0: never; None: as small in the
+    photo as in the training images. Raises ConfigError for values outside.
     """
 
     score: float | None = None
     nms: float | None = None
     detections: int | None = None
     long_side_px: int | None = None
+    smallest_px: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("score", self.score), ("nms", self.nms)):
@@ -52,6 +62,8 @@ class InferenceSettings:
             raise ConfigError(f"detections: {self.detections}, expected at least 1")
         if self.long_side_px is not None and not MIN_SIDE_PX <= self.long_side_px <= MAX_SIDE_PX:
             raise ConfigError(f"size: {self.long_side_px}, expected {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
+        if self.smallest_px is not None and self.smallest_px < 0:
+            raise ConfigError(f"smallest object: {self.smallest_px}, expected 0 or more px")
 
 
 class Detector:
@@ -73,9 +85,13 @@ class Detector:
         crop_px: int = 0,
         crop_reach: float = 1.3,
         score: float | None = None,
+        tiling: Tiling | None = None,
+        detections: int | None = None,
     ) -> None:
         """crop_px, crop_reach: of the second look at each detection, as in ModelConfig; 0: none.
-        score: the least of a detection that counts, after both looks; None: the network's."""
+        score: the least of a detection that counts, after both looks; None: the network's.
+        tiling: None: photos are read whole. detections: the most in a photo; None: no limit but the
+        network's, of what it sees at once."""
         self.categories = tuple(categories)
         self._labels = np.arange(1, 1 + len(categories))
         self._model = model
@@ -83,6 +99,8 @@ class Detector:
         self._device = device
         self._crop_px, self._crop_reach = crop_px, crop_reach
         self._score = score
+        self._tiling = tiling or Tiling()
+        self._detections = detections
 
     @classmethod
     def load(
@@ -99,8 +117,17 @@ class Detector:
             limits = replace(chosen, score=min(chosen.score, model.roi_heads.score_thresh))
         set_detection_limits(model, limits)
         side = chosen.long_side_px or sizes.long_side_px
-        crops = sizes.crop_px, sizes.crop_reach
-        return cls(model.to(device), meta.categories, side, device, *crops, chosen.score)
+        return cls(
+            model.to(device),
+            meta.categories,
+            side,
+            device,
+            sizes.crop_px,
+            sizes.crop_reach,
+            chosen.score,
+            tiling_for(meta, chosen),
+            chosen.detections,
+        )
 
     def __call__(self, rgb: Rgb) -> list[Detection]:
         """rgb: (H, W, 3) uint8 of any size."""
@@ -140,18 +167,40 @@ class Detector:
 
     def found(self, rgb: Rgb) -> Found:
         """The same detections as arrays, for metrics. rgb: (H, W, 3) uint8 of any size."""
-        height, width = rgb.shape[:2]
-        fitted = fit_size(width, height, self._long_side_px)
         trained = self._model.training
         self._model.eval()
-        first = self._look(resize(rgb, *fitted))
         least = self._model.roi_heads.score_thresh
-        found = self._chosen(moved(first, width / fitted[0], height / fitted[1]), least)
+        found = self._chosen(self._first_look(rgb), least)
         if self._crop_px and len(found.boxes):
             found = self._second_look(rgb, found)
         found = self._chosen(found, least if self._score is None else self._score)
         self._model.train(trained)
-        return found
+        return taken(found, slice(self._detections))
+
+    def n_tiles(self, width: int, height: int) -> int:
+        """In how many tiles a photo of that size is read, besides the whole of it; 0: in none."""
+        return len(self._tiling.views(width, height)) - 1
+
+    def input_px(self, width: int, height: int) -> float:
+        """How long the photo's longer side is in the network's input, where that sees it closest."""
+        longer = max(width, height)
+        return self._long_side_px * longer / min(side for *_, side in self._tiling.views(width, height))
+
+    def _first_look(self, rgb: Rgb) -> Found:
+        """What the photo shows in its views, each object once."""
+        height, width = rgb.shape[:2]
+        looks = []
+        for view in self._tiling.views(width, height):
+            left, top, side = view
+            part = rgb[top : top + side, left : left + side]
+            fitted = fit_size(part.shape[1], part.shape[0], self._long_side_px)
+            found = self._look(resize(part, *fitted))
+            found = moved(found, part.shape[1] / fitted[0], part.shape[0] / fitted[1], left, top)
+            looks.append(taken(found, ~cut_off(found.boxes, view, width, height)))
+        names = vars(looks[0])
+        every = Found(**{name: np.concatenate([vars(look)[name] for look in looks]) for name in names})
+        numbers = np.repeat(np.arange(len(looks)), [len(look.boxes) for look in looks]).tolist()
+        return taken(every, best_of_views(every.boxes, every.scores, every.labels.tolist(), numbers))
 
     def _second_look(self, rgb: Rgb, first: Found) -> Found:
         """Each detection, or the best that a crop about it shows in its place if that is surer; boxes end
@@ -161,7 +210,7 @@ class Detector:
         for i, box in enumerate(first.boxes):
             left, top, side = square_about(box, self._crop_reach)
             scale = side / self._crop_px
-            crop = resize(cut(rgb, left, top, side), self._crop_px, self._crop_px)
+            crop = cut(rgb, left, top, side, self._crop_px, resize)
             second = moved(self._look(crop), scale, scale, left, top)
             second = replace(second, boxes=second.boxes.clip(0, ends))
             same = second.labels == first.labels[i]
@@ -196,8 +245,30 @@ class Detector:
         best = np.argsort(-found.scores, kind="stable")
         best = best[found.scores[best] >= least]
         own = [found.keypoints[i, : len(self.categories[found.labels[i] - 1].schema)] for i in best]
-        best = best[drop_duplicates(list(found.boxes[best]), found.labels[best].tolist(), own)]
-        return Found(**{name: values[best] for name, values in vars(found).items()})
+        return taken(found, best[drop_duplicates(list(found.boxes[best]), found.labels[best].tolist(), own)])
+
+
+def tiling_for(meta: Meta, settings: InferenceSettings) -> Tiling:
+    """When photos are read in tiles: for what the user wants, else for objects as small as in the training
+    images where those are shorter than SMALL_PX in the network's input. The smallest tiles show the smallest
+    objects as the training images show theirs, but with SMALL_PX at least."""
+    seen = meta.smallest_share
+    side = settings.long_side_px or meta.config.model.long_side_px
+    readable = min(max(seen or 0.0, SMALL_PX / side), MOST_READABLE)
+    return Tiling(readable, 1.0 if seen is None else seen, settings.smallest_px)
+
+
+def tiles_in_words(tiles: Sequence[int]) -> str:
+    """How photos were read. tiles: Detector.n_tiles of each."""
+    if not any(tiles):
+        return "read whole"
+    least, most = min(tiles), max(tiles)
+    return f"read whole and in {most if least == most else f'{least} to {most}'} overlapping tiles"
+
+
+def taken(found: Found, rows: Any) -> Found:
+    """Some of the detections. rows: what indexes them, an array or a slice."""
+    return Found(**{name: values[rows] for name, values in vars(found).items()})
 
 
 def moved(found: Found, x_scale: float, y_scale: float, left: float = 0.0, top: float = 0.0) -> Found:

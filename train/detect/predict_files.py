@@ -35,12 +35,13 @@ WHOLE = 0.98
 class PredictionSummary:
     """How many pictures were looked at, and objects found in them.
 
-    failed: file -> why it was left out; for a film, why its end was.
+    failed: file -> why it was left out; for a film, why its end was. tiles: in how many each was read.
     """
 
     pictures: int
     objects: int
     failed: dict[str, str]
+    tiles: tuple[int, ...]
 
 
 def predict_files(
@@ -78,7 +79,7 @@ def predict_files(
                 failed[str(film.source)] = str(error)
     finally:
         writer.close()
-    return PredictionSummary(len(writer.images), len(writer.results), failed)
+    return PredictionSummary(len(writer.images), len(writer.results), failed, tuple(writer.tiles))
 
 
 def overlay_names(photos: Sequence[Path]) -> dict[Path, str]:
@@ -129,6 +130,7 @@ class _Writer:
     def __init__(self, detector: Detector, out: Path, keypoint_score: float) -> None:
         self.images: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
+        self.tiles: list[int] = []
         self._rows: list[str] = []
         self._detector, self._out, self._keypoint_score = detector, out, keypoint_score
 
@@ -136,12 +138,14 @@ class _Writer:
         """Predicts on one picture; returns its overlay."""
         found = self._detector(rgb)
         height, width = rgb.shape[:2]
+        self.tiles.append(self._detector.n_tiles(width, height))
         image_id = len(self.images) + 1
         self.images.append(image_to_json(ImageLabels(image_id, name, width, height, ())))
         own = {category.name: category for category in self._detector.categories}
         self.results += [coco_result(d, image_id, own[d.name].id, self._keypoint_score) for d in found]
         objects = [detection_to_json(d, own[d.name].schema.names) for d in found]
-        self._rows.append(json.dumps({"image": name, "width": width, "height": height, "objects": objects}))
+        row = {"image": name, "width": width, "height": height, "tiles": self.tiles[-1], "objects": objects}
+        self._rows.append(json.dumps(row))
         return overlay(rgb, found, self._detector.categories, self._keypoint_score)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from train.data.samples import read_samples
 from train.detect.export import ExportFormat, export, import_onnx
 from train.detect.predict import InferenceSettings, snapshot_folder
 from train.model.snapshot import read_meta
-from train.runtime import Rgb, fit_size
+from train.runtime import Exported, OnnxDetector, Rgb, cut, fit_size, square_about
 from train.types import Sample
 
 QUANTIZED_OPS = ("Conv", "Gemm")
@@ -45,20 +45,19 @@ def export_files(
         return [out]
     if file_format != "onnx":
         raise ConfigError("--int8: 8-bit files are ONNX, expected --format onnx")
-    meta = read_meta(snapshot_folder(weights))
-    samples = read_samples(int8, *meta.categories)[:int8_images]
+    samples = read_samples(int8, *read_meta(snapshot_folder(weights)).categories)[:int8_images]
     export(weights, out, file_format, settings)
     small = out.with_suffix(".int8.onnx")
-    quantize(out, small, samples, settings.long_side_px or meta.config.model.long_side_px)
+    quantize(out, small, samples)
     return [out, small]
 
 
-def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: int) -> None:
+def quantize(source: Path, out: Path, samples: Sequence[Sample]) -> None:
     """Writes `out`: the ONNX file `source` with convolutions in 8 bits; the layers that give scores, box
     offsets, heatmaps and visibility keep 32.
 
-    samples: images from which the ranges of the 8-bit numbers are taken: rendered or training images, not
-    those that the result is measured on. long_side_px: of the network's input, as exported.
+    samples: images from which the ranges of the 8-bit numbers are taken, as the network is shown them:
+    rendered or training images, not those that the result is measured on.
     Raises ConfigError without samples, EnvironmentProblem if the `export` extra is not installed.
     """
     onnx = import_onnx()
@@ -73,14 +72,13 @@ def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: i
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._rows: Iterator[Sample] = iter(track(samples, len(samples), "calibrating"))
+            exported = OnnxDetector.load(source).exported
+            todo = track(samples, len(samples), "calibrating")
+            self._pictures = (picture for sample in todo for picture in looks(sample, exported))
 
         def get_next(self) -> dict[str, Rgb] | None:
-            sample = next(self._rows, None)
-            if sample is None:
-                return None
-            size = fit_size(sample.width, sample.height, long_side_px)
-            return {"image": resize(read_image(sample.image_path), *size)}
+            picture = next(self._pictures, None)
+            return None if picture is None else {"image": picture}
 
     if not samples:
         raise ConfigError("no images to calibrate 8-bit ranges on")
@@ -100,6 +98,14 @@ def quantize(source: Path, out: Path, samples: Sequence[Sample], long_side_px: i
             calibrate_method=CalibrationMethod.MinMax,
         )
         write_bytes(out, file.read_bytes())
+
+
+def looks(sample: Sample, exported: Exported) -> Iterator[Rgb]:
+    """What the network is shown of a photo: the whole, and where it looks twice each object by itself."""
+    rgb = read_image(sample.image_path)
+    yield resize(rgb, *fit_size(sample.width, sample.height, exported.long_side_px))
+    for box in sample.boxes if exported.crop_px else ():
+        yield cut(rgb, *square_about(box, exported.crop_reach), exported.crop_px, resize)
 
 
 def _last_layers(graph: Any) -> list[str]:

@@ -45,7 +45,8 @@ class Meta:
 
     categories: in the order of their labels, which count from 1. keypoints_m: of each, in its object frame,
     where known. data: annotation source -> SHA-256 of its labels. calibration: of what is said of each one's
-    keypoints, fitted on the validation images.
+    keypoints, fitted on the validation images. smallest_share: longer side of the smallest objects in the
+    training images, as a share of the picture's; None where not known.
     """
 
     config: TrainConfig
@@ -55,6 +56,7 @@ class Meta:
     score: float | None
     data: dict[str, str]
     calibration: tuple[Calibration, ...]
+    smallest_share: float | None = None
 
 
 def make_meta(
@@ -63,11 +65,12 @@ def make_meta(
     keypoints_m: Sequence[Array | None],
     data: dict[str, str],
     step: int = 0,
+    smallest_share: float | None = None,
 ) -> Meta:
     """Meta of weights without a score and a calibration yet. keypoints_m: (K, 3) of each category, or
     None."""
     points, untouched = tuple(map(_points, keypoints_m)), (UNCALIBRATED,) * len(categories)
-    return Meta(config, tuple(categories), points, step, None, data, untouched)
+    return Meta(config, tuple(categories), points, step, None, data, untouched, smallest_share)
 
 
 def _points(rows: Any) -> Points | None:
@@ -150,6 +153,7 @@ def read_meta(folder: Path) -> Meta:
             score=raw["score"],
             data=dict(raw["data"]),
             calibration=tuple(map(_calibration, raw["calibration"])),
+            smallest_share=raw.get("smallest_share"),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
@@ -301,6 +305,7 @@ def _meta_to_json(meta: Meta) -> dict[str, Any]:
         "seed": meta.config.seed,
         "data": meta.data,
         "calibration": meta.calibration,
+        "smallest_share": meta.smallest_share,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -24,10 +24,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
 from synth.errors import UserError
-from synth.system.progress import clock, track
+from synth.system.progress import track
 from train.model.detector import KEYPOINT_LOSSES, with_keypoints
 from train.model.snapshot import Meta
 from train.run.batches import Batch, TrainData, training_batches
+from train.run.clock import VALIDATION_SHARE, Pace, time_left
 from train.run.prepare import prepare
 from train.run.processes import join_processes
 from train.run.resume import save
@@ -100,7 +101,11 @@ def _epoch(run: Run, batches: Iterator[Batch], began: float, writer: SummaryWrit
     end = run.last_step
     label = f"epoch {state.step // per_epoch + 1}"
     todo = range(state.step, min(first + per_epoch, end))
-    shown = track(todo, end, label, start=state.step) if processes.leads else todo
+
+    def left(step: int, rate: float) -> str:
+        return _time_left(run, step, rate, time.monotonic() - began)
+
+    shown = track(todo, end, label, start=state.step, left=left) if processes.leads else todo
     sums: dict[str, list[float]] = {}
     start_step, start_time = state.step, time.monotonic()
     share = 0.0
@@ -119,7 +124,9 @@ def _epoch(run: Run, batches: Iterator[Batch], began: float, writer: SummaryWrit
             _write_scalars(writer, "train", row)
             sums = {}
     rate = (state.step - start_step) / max(time.monotonic() - start_time, 1e-9)
+    validating = time.monotonic()
     validation = validate(run) if processes.leads else None
+    state.validation_seconds += time.monotonic() - validating
     state.seconds = processes.from_leader(time.monotonic() - began)
     if validation is not None:
         state.epochs_log.append({"step": float(state.step), **validation.scores})
@@ -132,7 +139,9 @@ def _epoch(run: Run, batches: Iterator[Batch], began: float, writer: SummaryWrit
     share = share_done(schedule, state.step, state.seconds, run.last_step)
     if validation is not None:
         _write_scalars(writer, "validation", {"step": float(state.step), **validation.scores})
+        saving = time.monotonic()
         save(run, validation)
+        state.validation_seconds += time.monotonic() - saving
         _say(run, label, validation, rate, share)
     processes.wait()
     return share
@@ -226,17 +235,30 @@ def _say(run: Run, label: str, validation: Validation, rate: float, share: float
     """A line of scores; at the end of the run also what goes wrong."""
     state = run.state
     losses = state.steps_log[-1] if state.steps_log else {}
-    left = state.seconds * (1 - share) / share if share > 0 else 0.0
     parts = [f"step {state.step}"]
     parts += [f"loss {losses['loss']:.3f}"] if losses else []
     parts += [f"{name} {value:.3f}" for name, value in validation.scores.items()]
-    open_end = run.config.schedule.until_learned and not state.decay_to
-    left_text = f"{'at most ' if open_end else ''}{clock(left)} left"
-    parts += [f"{rate:.2f} steps/s", left_text if share < 1 else "done"]
+    left = _time_left(run, state.step, rate, state.seconds)
+    parts += [f"{rate:.2f} steps/s", left if share < 1 else "done"]
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     console.print(f"{label}: {', '.join(parts)}")
     for sentence in validation.words if share >= 1 else ():
         console.print(f"- on the validation images {sentence}")
+    spent = state.validation_seconds / max(state.seconds, 1e-9)
+    if share >= 1 and spent > VALIDATION_SHARE:
+        console.print(
+            f"- validations took {spent:.0%} of the time; less with a smaller data.max_validation_images or "
+            "a larger schedule.steps_per_epoch"
+        )
+
+
+def _time_left(run: Run, step: int, rate: float, seconds: float) -> str:
+    """In words. rate: steps a second. seconds: of the run so far."""
+    state, schedule = run.state, run.config.schedule
+    epochs = len(state.epochs_log)
+    pace = Pace(1 / max(rate, 1e-9), state.validation_seconds / epochs if epochs else None)
+    end_known = not schedule.until_learned or state.decay_to > 0
+    return time_left(schedule, step, run.last_step, seconds, pace, state.epochs_log, end_known)
 
 
 def _write_scalars(writer: SummaryWriter | None, group: str, row: dict[str, float]) -> None:

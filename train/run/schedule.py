@@ -15,6 +15,8 @@ LEARNED = 0.95
 PATIENCE, GAIN, STALLS_FROM = 3, 0.01, 0.8
 """Snapshots in a row that are not better than the best before by that much: the run has stalled. Not below
 that PCK@0.10: the names of look-alike keypoints are learned all at once, after a long time without a gain."""
+TREND = 3
+"""Last snapshots whose scores tell when the run will have learned."""
 
 
 def share_done(schedule: ScheduleConfig, step: int, seconds: float, last_step: int) -> float:
@@ -62,6 +64,24 @@ def decay_after(
     if step >= schedule.max_steps or not (learned or stalled or late):
         return 0, 0
     return step, min(step + _decay_steps(step, per_epoch), schedule.max_steps)
+
+
+def likely_end(schedule: ScheduleConfig, log: Sequence[dict[str, float]]) -> int | None:
+    """The last step of a run until learned if it goes on learning as in its last snapshots: what PCK@0.10
+    lacks of 1 shrinks by the same share a step. None where that cannot be told or is not before max_steps.
+
+    log: as of decay_after.
+    """
+    rows = log[-TREND:]
+    lacks = [math.log(max(1 - row["PCK@0.10"], 1e-3)) for row in rows]
+    if len(rows) < TREND or lacks[-1] >= min(lacks[:-1]):
+        return None
+    step, slope = rows[-1]["step"], (lacks[-1] - lacks[0]) / (rows[-1]["step"] - rows[0]["step"])
+    more = max(0.0, (math.log(1 - LEARNED) - lacks[-1]) / slope)
+    per_epoch = schedule.steps_per_epoch
+    learned = per_epoch * math.ceil((step + more) / per_epoch)
+    end = learned + _decay_steps(learned, per_epoch)
+    return end if end < schedule.max_steps else None
 
 
 def _decay_steps(step: int, per_epoch: int) -> int:

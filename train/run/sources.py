@@ -2,13 +2,10 @@
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-
-import numpy as np
 
 from synth.dataset.coco import Category, object_category
 from synth.errors import ConfigError
@@ -20,13 +17,11 @@ from train.data.online import OnlineImages, online_validation
 from train.data.samples import hold_out, read_samples
 from train.model.snapshot import Meta, labels_hash, make_meta, weights_hash
 from train.run.batches import TrainData
+from train.run.sizes import large_enough, n_validated, smallest_share
 from train.score.labels import labels_in_words
 from train.types import Sample
 
 log = logging.getLogger(__name__)
-
-SMALL_SHARE = 0.05
-SIZE_STEP_PX, LARGEST_PX = 64, 1280
 
 
 @dataclass(frozen=True)
@@ -97,21 +92,22 @@ def load_run(
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
     images = tuple(sample for part in rendered for sample in part)
-    config = large_enough(config, (*images, *photos, *chosen))
+    smallest = smallest_share((*images, *photos, *chosen))
+    config = large_enough(config, smallest)
     if online is None:
         _check_all_are_there(categories, (*images, *photos))
-    data = TrainData(
-        images if online is None else OnlineImages(online, categories[0]),
-        photos,
-        evenly_spread(chosen, config.data.max_validation_images),
-        weighted_sets([len(part) for part in rendered], sources.weights),
-    )
     hashes = {str(path): labels_hash(path) for path in (*folders, real, validation) if path is not None}
     if online is not None:
         hashes["online"] = sha256(json.dumps(make_manifest(online, online.library())).encode()).hexdigest()
     if sources.init is not None:
         hashes[f"start from {sources.init}"] = weights_hash(sources.init)
-    return make_meta(config, categories, keypoints_m, hashes), data
+    meta = make_meta(config, categories, keypoints_m, hashes, smallest_share=smallest)
+    return meta, TrainData(
+        images if online is None else OnlineImages(online, categories[0]),
+        photos,
+        evenly_spread(chosen, n_validated(meta, chosen)),
+        weighted_sets([len(part) for part in rendered], sources.weights),
+    )
 
 
 def _read_photos(path: Path, categories: Sequence[Category], object_: str | None) -> tuple[Sample, ...]:
@@ -120,24 +116,6 @@ def _read_photos(path: Path, categories: Sequence[Category], object_: str | None
     for sentence in labels_in_words(photos):
         log.warning("%s: %s", path, sentence)
     return photos
-
-
-def large_enough(config: TrainConfig, samples: Sequence[Sample]) -> TrainConfig:
-    """The config with pictures scaled so that all but the smallest objects, SMALL_SHARE of them, have
-    smallest_px. In steps of SIZE_STEP_PX, at most LARGEST_PX.
-    """
-    smallest_px = config.model.smallest_px
-    shares = [
-        (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1) / max(sample.width, sample.height)
-        for sample in samples
-        if smallest_px and len(sample.boxes)
-    ]
-    if not shares:
-        return config
-    wanted = smallest_px / max(float(np.quantile(np.concatenate(shares), SMALL_SHARE)), 1e-6)
-    wanted = min(SIZE_STEP_PX * math.ceil(wanted / SIZE_STEP_PX), LARGEST_PX)
-    side = max(config.model.long_side_px, wanted)
-    return with_changes(config, {"model": {"long_side_px": side}}, "model.smallest_px")
 
 
 def evenly_spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:

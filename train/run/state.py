@@ -17,7 +17,8 @@ from train.run.processes import Processes
 class RunState:
     """How far the run has come; saved with every snapshot, each field by its name.
 
-    seconds: of training, over all the times the run was started. best_score: merit of the best snapshot on
+    seconds: of training, over all the times the run was started. validation_seconds: of these, those of
+    validations and snapshots. best_score: merit of the best snapshot on
     the validation images (see validation.Validation), -1 before there is one. steps_log: rows of mean losses
     and learning rate. epochs_log: rows of validation scores. decay_from, decay_to: steps between which the
     learning rate of a run until learned falls, 0 while that is not known.
@@ -30,6 +31,7 @@ class RunState:
     epochs_log: list[dict[str, float]] = field(default_factory=list)
     decay_from: int = 0
     decay_to: int = 0
+    validation_seconds: float = 0.0
 
 
 @dataclass

@@ -27,7 +27,7 @@ from train.model.snapshot import labels_hash, make_meta
 from train.run.batches import TrainData
 from train.run.curves import write_learning_curve
 from train.run.engine import train
-from train.run.sources import large_enough
+from train.run.sizes import large_enough, n_validated, smallest_share
 from train.score.evaluate import detect_all, write_sheets
 from train.score.intervals import as_json, interval
 from train.score.labels import boxes_as_labelled
@@ -115,7 +115,7 @@ def sweep(
     shared = {p.image_path.resolve() for p in photos} & {p.image_path.resolve() for p in test}
     if shared:
         raise ConfigError(f"{min(shared)}: is among the photos to train on and among those to be scored on")
-    config = large_enough(config, (*rendered, *photos))
+    config = large_enough(config, smallest_share((*rendered, *photos)))
     todo = cells(photo_counts(counts, len(photos)), seeds)
     recipe: dict[str, Any] = {
         "object": category.name,
@@ -172,8 +172,9 @@ def _train_cell(
     synthetic = rendered if cell.synthetic else ()
     share = None if real and synthetic else float(bool(real))
     config = with_changes(config, {"data": {"real_fraction": share}, "seed": cell.seed}, "sweep")
-    watched = (real or rendered)[: config.data.max_validation_images]
-    meta = make_meta(config, [category], [None], hashes)
+    smallest = smallest_share((*real, *synthetic))
+    meta = make_meta(config, [category], [None], hashes, smallest_share=smallest)
+    watched = (real or rendered)[: n_validated(meta, real or rendered)]
     train(meta, TrainData(synthetic, real, watched), folder / "train", device, resume=True)
     return Detector.load(folder / "train" / "last", device)
 

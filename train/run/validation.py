@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.detect.predict import Detector
+from train.detect.predict import Detector, InferenceSettings, tiling_for
 from train.model.heatmaps import Calibration
 from train.run.state import Run
 from train.score.claims import labels_that_tell_visibility
-from train.score.evaluate import detect_all, picture_sizes, write_sheet
+from train.score.evaluate import detect_all, middle_input_px, picture_sizes, write_sheet
 from train.score.labels import boxes_as_labelled
 from train.score.metrics import evaluate
 from train.score.mistakes import count_mistakes, in_words
@@ -52,6 +52,7 @@ def validate(run: Run) -> Validation:
         run.processes.device,
         sizes.crop_px,
         sizes.crop_reach,
+        tiling=tiling_for(run.meta, InferenceSettings()),
     )
     samples = run.data.validation
     founds = detect_all(detector, samples)
@@ -72,5 +73,5 @@ def validate(run: Run) -> Validation:
     return Validation(
         scores,
         fit_calibrations(truths, compared, categories),
-        tuple(in_words(mistakes, sizes.long_side_px)),
+        tuple(in_words(mistakes, middle_input_px(detector, samples))),
     )

@@ -18,7 +18,7 @@ from synth.system.pictures import read_image
 from synth.system.progress import track
 from synth.types import Array, Rgb
 from train.data.samples import read_samples
-from train.detect.predict import Detector, snapshot_folder
+from train.detect.predict import Detector, InferenceSettings, snapshot_folder, tiles_in_words
 from train.model.snapshot import Meta, labels_hash, provenance, read_meta
 from train.score.answers import LEGEND, draw_answers
 from train.score.claims import confidence_claims, visibility_claims
@@ -53,6 +53,7 @@ def evaluate_photos(
     categories: Sequence[Category],
     device: str,
     object_: str | None = None,
+    settings: InferenceSettings | None = None,
 ) -> dict[str, Any]:
     """Evaluates a snapshot on the photos at `real`; writes eval.json, report.html and two sheets to `out`.
 
@@ -60,7 +61,7 @@ def evaluate_photos(
     read_samples. Returns what eval.json holds. Raises DataError for unreadable weights or photos, and for
     weights of other keypoints.
     """
-    detector = Detector.load(weights, device)
+    detector = Detector.load(weights, device, settings)
     if categories:
         detector.narrow(categories, str(weights))
     categories = detector.categories
@@ -77,15 +78,15 @@ def evaluate_photos(
         "per_image": per_image(samples, truths, compared, categories),
     }
     meta = read_meta(snapshot_folder(weights))
-    sizes = meta.config.model
     outcomes = list_outcomes(truths, compared, categories, picture_sizes(samples))
     mistakes = count_mistakes(outcomes)
     result["mistakes"] = {**mistakes.as_json(), **grouped(outcomes)}
     result["bias_in_words"] = bias_in_words(mistakes)
     result["in_words"] = [
+        *how_read(detector, samples),
         *never_good(meta, result["keypoints"]["ap"]),
         *labels_in_words(samples),
-        *in_words(mistakes, sizes.long_side_px),
+        *in_words(mistakes, middle_input_px(detector, samples)),
     ]
     draws = ap_draws(truths, founds, [category.schema for category in categories])
     result["confidence_95"]["keypoint_ap"] = interval(draws)
@@ -108,6 +109,17 @@ def evaluate_photos(
 def picture_sizes(samples: Sequence[Sample]) -> list[tuple[int, int]]:
     """Width and height of each photo, px."""
     return [(sample.width, sample.height) for sample in samples]
+
+
+def middle_input_px(detector: Detector, samples: Sequence[Sample]) -> float:
+    """Detector.input_px of the photos, the median."""
+    return float(np.median([detector.input_px(sample.width, sample.height) for sample in samples]))
+
+
+def how_read(detector: Detector, samples: Sequence[Sample]) -> list[str]:
+    """A sentence about photos that were read in tiles."""
+    tiles = [detector.n_tiles(sample.width, sample.height) for sample in samples]
+    return [f"the photos were {tiles_in_words(tiles)}"] if any(tiles) else []
 
 
 def never_good(meta: Meta, keypoint_ap: float | None) -> list[str]:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from train.detect.predict import SMALL_PX
 from train.score.matching import OWN_PLACE
 from train.score.outcomes import Outcome
 
 WORTH_SAYING = 0.1
 """Share of keypoints or objects above which a kind of mistake is put into words."""
-SMALL_PX = 24
-"""Objects whose longer side is smaller at the network's input are hard to find."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +70,22 @@ def count_mistakes(outcomes: Sequence[Outcome]) -> Mistakes:
     )
 
 
-def in_words(mistakes: Mistakes, long_side_px: int) -> list[str]:
+def in_words(mistakes: Mistakes, input_px: float) -> list[str]:
     """A sentence for each kind of mistake that is frequent, with its likely reason and what to do; none where
     all is well.
 
-    long_side_px: of the network's input.
+    input_px: length of a photo's longer side in the network's input, see Detector.input_px.
     """
     said = []
     m = mistakes
     found_keypoints = max(m.keypoints - m.not_found, 1)
     if m.missed > WORTH_SAYING * m.objects:
-        size = (m.missed_size or 0.0) * long_side_px
+        size = (m.missed_size or 0.0) * input_px
         text = f"{m.missed} of {m.objects} objects were not found"
         if size < SMALL_PX:
             text += (
-                f": at the network's input the missed ones are {size:.0f} px long; raise model.long_side_px "
-                "or come nearer"
+                f": at the network's input the missed ones are {size:.0f} px long; have photos read in tiles "
+                "(--smallest-object, the smallest one's size in px), or come nearer"
             )
         else:
             text += ": not learned yet, train longer"

@@ -20,14 +20,17 @@ from synth.types import KeypointSchema
 from tests.train.conftest import tiny
 from train import runtime
 from train.cli import main
+from train.config import load_train_config, preset_path, with_changes
 from train.data.objects import resize
 from train.data.samples import read_samples
 from train.detect.export import export
 from train.detect.predict import Detector, InferenceSettings
-from train.detect.quantize import quantize
+from train.detect.quantize import looks, quantize
 from train.model.build import build_model
 from train.model.heatmaps import Calibration
 from train.model.snapshot import make_meta, write_snapshot
+from train.run.batches import TrainData
+from train.run.engine import train
 from train.runtime import METADATA, OnnxDetector, read_metadata
 
 Maker = Callable[..., Any]
@@ -108,6 +111,7 @@ def test_metadata_says_what_the_network_finds(exported: Path) -> None:
     assert (found.name, found.keypoint_names, found.skeleton) == ("bug", ("nose", "tail"), ((0, 1),))
     assert (found.flip_pairs, found.oks_sigmas) == ((), (0.08, 0.08))
     assert (exported_.long_side_px, exported_.score, exported_.nms) == (160, 0.06, 0.5)
+    assert (exported_.tiling, exported_.detections) == (runtime.Tiling(24 / 160), None)
     np.testing.assert_array_equal(found.keypoints_m, POINTS)
 
 
@@ -121,6 +125,37 @@ def test_settings_are_part_of_the_file(weights: Path, tmp_path: Path, draw: Make
     with pytest.raises(ValueError, match=r"score: 0\.05, expected 0\.1"):
         OnnxDetector.load(tmp_path / "x.onnx", score=0.05)
     assert len(OnnxDetector.load(tmp_path / "x.onnx", score=1.0)(pictures(draw)[0])) == 0
+
+
+@pytest.mark.slow
+def test_the_cpu_presets_own_network_looks_twice_and_in_tiles_as_pytorch_does(
+    coco_folder: Maker, tmp_path: Path, draw: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few steps scores are low, and answers hang on the shade that OpenCV rounds otherwise."""
+    monkeypatch.setattr("train.detect.predict.resize", runtime.resize)
+    changes = {
+        "model": {"score_threshold": 0.001},
+        "data": {"batch_size": 4, "workers": 0},
+        "schedule": {"max_steps": 8, "until_learned": False},
+    }
+    config = with_changes(load_train_config(preset_path("cpu", cuda=False)), changes, "x")
+    samples = read_samples(coco_folder(n=6), BUG)
+    trained = train(
+        make_meta(config, [BUG], [None], {}), TrainData(samples, (), samples[:2]), tmp_path / "run", "cpu"
+    )
+    settings = InferenceSettings(smallest_px=20)
+    export(trained.best, tmp_path / "x.onnx", "onnx", settings)
+    ours = Detector.load(trained.best, settings=settings)
+    theirs = OnnxDetector.load(tmp_path / "x.onnx", threads=1)
+    once = OnnxDetector(theirs._session, replace(theirs.exported, crop_px=0), theirs.exported.score)
+    assert ours.n_tiles(640, 480) > 5
+    changed = []
+    for rgb in (cv2.resize(draw(3, 2).rgb, (641, 433)), cv2.resize(draw(4, 2).rgb, (640, 480))):
+        expected = ours(rgb)
+        assert_same(theirs(rgb), expected)
+        boxes = np.array([found.box_xyxy for found in once(rgb)])
+        changed += [np.abs(boxes - found.box_xyxy).max(axis=1).min() > 1 for found in expected]
+    assert any(changed)
 
 
 @pytest.mark.slow
@@ -168,7 +203,7 @@ def test_int8_file_is_smaller_and_runs(
     weights: Path, exported: Path, coco_folder: Maker, tmp_path: Path, draw: Maker
 ) -> None:
     samples = read_samples(coco_folder(n=3), BUG)
-    quantize(exported, tmp_path / "small.onnx", samples, 160)
+    quantize(exported, tmp_path / "small.onnx", samples)
     assert (tmp_path / "small.onnx").stat().st_size < 0.5 * exported.stat().st_size
     detector = OnnxDetector.load(tmp_path / "small.onnx", threads=1)
     assert detector.exported.objects[0].name == "bug"
@@ -179,6 +214,14 @@ def test_int8_file_is_smaller_and_runs(
         last = [n for n in graph.node if any(layer in name for name in n.input)]
         assert last
         assert not any("quantized" in name for n in last for name in n.input)
+
+
+def test_ranges_of_8_bits_are_taken_from_second_looks_too(exported: Path, coco_folder: Maker) -> None:
+    sample = read_samples(coco_folder(n=2), BUG)[1]
+    once = replace(OnnxDetector.load(exported).exported, crop_px=0)
+    assert [picture.shape for picture in looks(sample, once)] == [(120, 160, 3)]
+    twice = replace(once, crop_px=64)
+    assert [picture.shape for picture in looks(sample, twice)] == [(120, 160, 3), (64, 64, 3), (64, 64, 3)]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ class Stub:
     def __call__(self, rgb: np.ndarray) -> list[Detection]:  # type: ignore[type-arg]
         return [detection(score) for score in SCORES[round(float(rgb.mean()) / 50)]]
 
+    def n_tiles(self, width: int, height: int) -> int:
+        return 0
+
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:

@@ -36,6 +36,9 @@ class Oracle:
     def __call__(self, _: Any) -> list[Detection]:
         return next(self._answers)
 
+    def n_tiles(self, width: int, height: int) -> int:
+        return 0
+
 
 @pytest.fixture(scope="module")
 def rendered(opengl: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -87,7 +90,7 @@ def test_poses_of_photos_are_written_with_overlays(
     T = np.array(rows[0]["objects"][0]["T_camera_from_object"])
     assert T[:3, :3] @ T[:3, :3].T == pytest.approx(np.eye(3), abs=1e-9)
     shown = cv2.imread(str(tmp_path / "out" / "overlays" / "0000000.jpg"))
-    assert f"6 poses in 6 pictures: {tmp_path}" in done.output
+    assert f"6 poses in 6 pictures, read whole: {tmp_path}" in done.output
     assert "without a pose" not in done.output
     assert (shown != cv2.imread(str(rendered / "images" / "0000000.jpg"))).any()
 

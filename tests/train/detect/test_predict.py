@@ -26,7 +26,7 @@ from train.detect.predict import Detector, InferenceSettings
 from train.detect.predict_files import coco_result, detection_to_json, distinct, overlay, overlay_names
 from train.model.build import build_model
 from train.model.snapshot import make_meta, write_snapshot
-from train.runtime import Detection, Exported, ExportedObject, OnnxDetector, cut, drop_duplicates
+from train.runtime import Detection, Exported, ExportedObject, OnnxDetector, drop_duplicates
 
 Maker = Callable[..., Any]
 
@@ -420,14 +420,3 @@ def test_a_network_that_looks_twice_keeps_its_own_threshold_for_the_first_look(
         detector = Detector.load(folder, settings=InferenceSettings(score=0.7))
         assert detector._model.roi_heads.score_thresh == kept
         assert detector._score == 0.7
-
-
-@pytest.mark.parametrize(
-    ("left", "top", "side"), [(2, 3, 4), (-3, -2, 6), (5, 4, 9), (-4, -4, 20), (8, 6, 2)]
-)
-def test_a_cut_goes_on_with_the_rim_beyond_the_picture(left: int, top: int, side: int) -> None:
-    rgb = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
-    left_, top_ = min(left, 7), min(top, 5)
-    rows, columns = (np.arange(start, start + side) for start in (top_, left_))
-    expected = rgb[rows.clip(0, 5)[:, None], columns.clip(0, 7)]
-    np.testing.assert_array_equal(cut(rgb, left, top, side), expected)

@@ -1,42 +1,16 @@
-"""What a run learns from: how large it must see it, and what is odd about its labels."""
+"""What is odd about the labels that a run learns from."""
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from synth.dataset.coco import Category
-from train.config import TrainConfig, with_changes
-from train.data.samples import read_samples
-from train.run.sources import TrainSources, large_enough, load_run
-from train.types import Sample
+from train.config import TrainConfig
+from train.run.sources import TrainSources, load_run
 
 Maker = Callable[..., Path]
-
-
-def shrunk(sample: Sample, side_px: float) -> Sample:
-    """The sample with objects whose boxes' longer side is that."""
-    size = (sample.boxes[:, 2:] - sample.boxes[:, :2]).max(axis=1, keepdims=True)
-    ends = sample.boxes[:, :2] + (sample.boxes[:, 2:] - sample.boxes[:, :2]) * side_px / size
-    boxes = sample.boxes.copy()
-    boxes[:, 2:] = ends
-    return replace(sample, boxes=boxes)
-
-
-def test_small_objects_are_seen_larger_and_a_few_tiny_ones_do_not_count(
-    coco_folder: Maker, category: Category, tiny_config: TrainConfig
-) -> None:
-    samples = read_samples(coco_folder("s", n=30, seed=2), category)
-    config = with_changes(tiny_config, {"model": {"smallest_px": 24}}, "x")
-    assert large_enough(config, [shrunk(s, 40) for s in samples]).model.long_side_px == 160
-    small = [shrunk(s, 10.1) for s in samples]
-    assert large_enough(config, small).model.long_side_px == 384
-    one_tiny = [shrunk(samples[0], 1), *(shrunk(s, 40) for s in samples)]
-    assert large_enough(config, one_tiny).model.long_side_px == 160
-    assert large_enough(tiny_config, small) == tiny_config
-    assert large_enough(config, []) == config
 
 
 def test_photos_whose_labels_change_the_scores_are_named(
