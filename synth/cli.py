@@ -155,8 +155,8 @@ def asset_new(path: Path, mesh: Path) -> None:
     """Start an object folder from a mesh: a commented object.yaml to fill in."""
     from synth.inspect.template import write_template
 
-    for name in write_template(path, mesh):
-        console.print(f"warning: {mesh} names {name!r}, which does not exist: drawn without it")
+    for what in write_template(path, mesh):
+        console.print(f"warning: {mesh}: {what}")
     console.print(f"{path / 'object.yaml'}: name your keypoints there, then `meshmark asset check {path}`")
 
 
