@@ -134,13 +134,15 @@ def _unfold(primitive: Any, accessors: _Accessors) -> None:
 
 def _pose(header: Any, accessors: _Accessors) -> None:
     nodes, meshes = header.get("nodes", []), header.get("meshes", [])
-    places = _places(nodes)
+    parents = {child: number for number, node in enumerate(nodes) for child in node.get("children", [])}
     roots = header["scenes"][header.get("scene", 0)].get("nodes", []) if header.get("scenes") else []
-    drawn, waiting = set(), list(roots)
+    drawn: set[int] = set()
+    waiting = list(roots)
     while waiting:
         number = waiting.pop()
-        drawn.add(number)
-        waiting += nodes[number].get("children", [])
+        if number not in drawn:
+            drawn.add(number)
+            waiting += nodes[number].get("children", [])
     users = [nodes[number].get("mesh") for number in drawn]
     for number in sorted(drawn):
         node = nodes[number]
@@ -150,9 +152,10 @@ def _pose(header: Any, accessors: _Accessors) -> None:
         weights = np.array(node.get("weights", mesh.get("weights", [])), float)
         matrices = None
         if "skin" in node:
-            matrices = _matrices(header["skins"][node["skin"]], places, accessors)
-            error = np.abs(matrices - places[number]).max(initial=0)
-            if error <= SAME * np.abs(places[number]).max():
+            skin, own = header["skins"][node["skin"]], _place(number, nodes, parents)
+            joints = np.array([_place(joint, nodes, parents) for joint in skin["joints"]])
+            matrices = _matrices(skin, joints, accessors)
+            if np.abs(matrices - own).max(initial=0) <= SAME * np.abs(own).max():
                 matrices = None
         if matrices is None and not weights.any():
             continue
@@ -199,27 +202,23 @@ def _blended(attributes: Any, matrices: Array, accessors: _Accessors) -> Array:
     return np.asarray(np.einsum("vj,vjab->vab", shares, matrices[joints.astype(np.int64)]))
 
 
-def _matrices(skin: Any, places: list[Array], accessors: _Accessors) -> Array:
-    """(J, 4, 4): what each joint does to the vertices bound to it."""
-    joints = np.array([places[joint] for joint in skin["joints"]])
+def _matrices(skin: Any, joints: Array, accessors: _Accessors) -> Array:
+    """(J, 4, 4): what each joint, placed by joints (J, 4, 4), does to the vertices bound to it."""
     if "inverseBindMatrices" not in skin:
         return joints
     inverse = accessors.values(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
     return np.asarray(joints @ inverse[: len(joints)])
 
 
-def _places(nodes: list[Any]) -> list[Array]:
-    """(4, 4) of each node: from its own frame to the scene's."""
-    parents = {child: number for number, node in enumerate(nodes) for child in node.get("children", [])}
-    found: dict[int, Array] = {}
-    for number in range(len(nodes)):
-        chain = [number]
-        while chain[-1] not in found and chain[-1] in parents:
-            chain.append(parents[chain[-1]])
-        for link in reversed(chain):
-            above = found[parents[link]] if link in parents else np.eye(4)
-            found.setdefault(link, above @ _own_place(nodes[link]))
-    return [found[number] for number in range(len(nodes))]
+def _place(number: int, nodes: list[Any], parents: dict[int, int]) -> Array:
+    """(4, 4) from the node's frame to the scene's. Raises ValueError for nodes that are their own parents."""
+    T = _own_place(nodes[number])
+    for _ in nodes:
+        if number not in parents:
+            return T
+        number = parents[number]
+        T = _own_place(nodes[number]) @ T
+    raise ValueError("nodes that are their own parents")
 
 
 def _own_place(node: Any) -> Array:

@@ -198,6 +198,13 @@ def test_one_mesh_of_two_nodes_keeps_two_shapes(tmp_path: Path) -> None:
     assert sized(loaded(file, tmp_path)) == [11, 2, 3]
 
 
+def test_joints_that_are_their_own_parents_are_refused(tmp_path: Path) -> None:
+    file = skinned({"children": [3]})
+    file.header["nodes"].append({"children": [2]})
+    with pytest.raises(AssetError, match="their own parents"):
+        loaded(file, tmp_path)
+
+
 def test_what_hangs_below_a_camera_is_drawn(tmp_path: Path) -> None:
     file = boxed()
     file.header["cameras"] = [
