@@ -64,12 +64,14 @@ def predict_command(
 ) -> None:
     """Find objects in images, folders, globs, videos or a camera (its number)."""
     tune_cpu()
-    from train.detect.inputs import find_inputs
+    from train.detect.inputs import find_inputs, left_out_of
     from train.detect.predict import Detector, InferenceSettings
     from train.detect.predict_files import predict_files
 
     settings = InferenceSettings(score, nms, detections, size)
     photos, films = find_inputs(inputs)
+    for what in left_out_of(inputs):
+        click.echo(f"warning: {what}", err=True)
     detector = Detector.load(weights, chosen_device(device), settings)
     summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
     click.echo(f"{summary.objects} objects in {summary.pictures} pictures: {out}")
@@ -96,11 +98,13 @@ def label_helper_command(
 ) -> None:
     """First labels for unlabelled photos, to correct in CVAT or Label Studio: least certain photos first."""
     tune_cpu()
-    from train.detect.inputs import find_inputs
+    from train.detect.inputs import find_inputs, left_out_of
     from train.detect.label_helper import COCO_FILE, WEAKEST, label_helper
     from train.detect.predict import Detector, InferenceSettings
 
     photos, films = find_inputs(inputs)
+    for what in left_out_of(inputs):
+        click.echo(f"warning: {what}", err=True)
     if films:
         raise ConfigError(f"{films[0].source}: labels are for photos, not for films")
     detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=min(score, WEAKEST)))
@@ -167,11 +171,13 @@ def pose_command(
 ) -> None:
     """Where objects are, seen from the camera: metres, from keypoints and intrinsics."""
     tune_cpu()
-    from train.detect.inputs import find_inputs
+    from train.detect.inputs import find_inputs, left_out_of
     from train.detect.pose_files import POSES, pose_files, without_pose
     from train.detect.predict import Detector, InferenceSettings
 
     photos, films = find_inputs(inputs)
+    for what in left_out_of(inputs):
+        click.echo(f"warning: {what}", err=True)
     if films:
         raise ConfigError(f"{films[0].source}: poses are found in images, not in films")
     detector = Detector.load(weights, chosen_device(device), InferenceSettings(score=score))
