@@ -124,6 +124,15 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return rgb if how is None else rgb.transpose(how)
 
 
+def file_orientation(path: Path) -> int:
+    """EXIF's, of a picture file, by which read_image turns it; 1 where the file says none, or is no image."""
+    try:
+        with open_file(path) as file, Image.open(file) as image:
+            return orientation(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1
+
+
 def find_image(labels: Path, name: str) -> Path | None:
     """The image that the annotation file `labels` calls `name`: beside it, in images/ there, or, for
     folder/annotations/x.json, in folder or its images/."""

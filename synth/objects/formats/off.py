@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import trimesh
@@ -25,7 +26,9 @@ def read_off(text: str) -> trimesh.Trimesh:
         raise ValueError(f"{header.group().strip()} of another dimension or BINARY: export it as text OFF")
     words = _lines(text[header.end() :])
     n_vertices, n_faces = (int(word) for word in next(words)[:2])
-    rows = [next(words, []) for _ in range(n_vertices + n_faces)]
+    rows = list(islice(words, n_vertices + n_faces))
+    if min(n_vertices, n_faces) < 0 or len(rows) < n_vertices + n_faces:
+        raise ValueError(f"it ends early: {len(rows)} lines, expected {n_vertices + n_faces}")
     vertices = np.array([row[:3] for row in rows[:n_vertices]], dtype=np.float64).reshape(n_vertices, 3)
     sizes = [int(row[0]) for row in rows[n_vertices:]]
     polygons = [[int(w) for w in row[1 : n + 1]] for n, row in zip(sizes, rows[n_vertices:], strict=True)]

@@ -89,7 +89,7 @@ def read_header(data: bytes) -> Header:
             if None in kinds:
                 raise ValueError(f"{line.strip()!r}: no such kind of number")
             elements[-1][2].append(Property(words[-1], str(kinds[-1]), kinds[0] if len(kinds) == 2 else None))
-        else:
+        elif words[0] in ("element", "property"):
             raise ValueError(f"{line.strip()!r:.60} in the header")
     if any(count < 0 for _, count, _ in elements):
         raise ValueError("an element that is there less than 0 times")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from synth.types import Array
 
-OUTSIDE = 1e-4
+OUTSIDE = 1e-3
 """A polygon is not filled by a fan of which a triangle is turned over and larger than this share of it."""
 Triangles = NDArray[np.int64]
 Corners = Sequence[int] | NDArray[Any]

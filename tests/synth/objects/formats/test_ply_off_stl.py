@@ -158,6 +158,7 @@ def test_colours_of_off(tmp_path: Path, header: str, row: str, face: str, color:
     ("text", "reason"),
     [
         ("OFF BINARY\n4 1 0\n", "BINARY"),
+        ("OFF\n4 1000000000000000 0\n", "ends early: 0 lines"),
         ("4OFF\n4 1 0\n", "another dimension"),
         ("OOPS\n4 1 0\n", "not an OFF file"),
         (off_text(*prism(U_SHAPE))[:-40], "cannot be read as a mesh"),
