@@ -137,6 +137,7 @@ class ObjectAsset:
     materials: part name -> range, '*' = all others. scale_range: per axis. apparent_size: longest side
     of the object's box as a share of the image's longer side. hashes: file name -> sha256.
     absent_files: names of textures and material files that the meshes ask for and that are not there.
+    not_drawn: per variant, what else its file asks for and is not drawn, in words.
     """
 
     name: str
@@ -160,3 +161,4 @@ class ObjectAsset:
     moving_hulls: tuple[tuple[Moving, ...], ...] = ()
     pieces: tuple[tuple[Moving, ...], ...] = ()
     absent_files: tuple[str, ...] = ()
+    not_drawn: tuple[tuple[str, ...], ...] = ()

@@ -72,8 +72,12 @@ def render(
     from synth.config import load_synth_config
     from synth.generate.job import RenderJob
     from synth.generate.run import generate
+    from synth.system.pictures import unread_below
 
     photos, maps = background_folder(backgrounds), environment_folder(environments)
+    if photos is not None and photos.is_dir():
+        for what in unread_below(photos):
+            console.print(f"warning: {photos}: {what}")
     job = RenderJob(object_, load_synth_config(config), photos, seed, renderer, maps)
     new = generate(job, out, n, workers, executor, layout)
     console.print(f"{out}: {new} images rendered, {n} asked for")
@@ -155,8 +159,8 @@ def asset_new(path: Path, mesh: Path) -> None:
     """Start an object folder from a mesh: a commented object.yaml to fill in."""
     from synth.inspect.template import write_template
 
-    for name in write_template(path, mesh):
-        console.print(f"warning: {mesh} names {name!r}, which does not exist: drawn without it")
+    for what in write_template(path, mesh):
+        console.print(f"warning: {mesh}: {what}")
     console.print(f"{path / 'object.yaml'}: name your keypoints there, then `meshmark asset check {path}`")
 
 
@@ -202,7 +206,12 @@ def convert(source: Path, target: Path, to: str, object_: str | None) -> None:
     from synth.dataset.convert import convert as run
 
     category = next(iter(_asked(object_)), None)
-    console.print(f"{target}: {run(source, target, to, category, object_)} images")
+    done = run(source, target, to, category, object_)
+    console.print(f"{target}: {done.images} images")
+    if done.areas:
+        console.print(
+            f"warning: {done.areas} labels with an `area` that no object in their box has: the box's taken"
+        )
 
 
 def _asked(object_: str | None) -> "tuple[Category, ...]":

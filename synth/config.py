@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from synth.calibration import Calibration, read_calibration
+from synth.cameras.calibration import Calibration
+from synth.cameras.files import read_calibration
 from synth.errors import ConfigError
 from synth.system.shipped import shipped_folder
 from synth.system.yaml_files import Range, WholeRange, between, read_yaml, validation_text

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNTH = [
-    *("errors", "checks", "types", "asset", "geometry", "system", "calibration", "config", "sensor"),
+    *("errors", "checks", "types", "asset", "geometry", "system", "cameras", "config", "sensor"),
     *("objects", "scene", "render", "labels", "dataset", "generate", "fetch", "inspect", "doctor", "cli"),
 ]
 """The rooms of synth, modules and sub-packages, from the ground up: each imports only those before it."""
@@ -19,7 +19,7 @@ TRAIN = [
     *("doctor", "demo", "cli_training", "cli_use", "cli"),
 ]
 TRAIN_MAY_IMPORT = {
-    *("errors", "types", "asset", "geometry", "system", "calibration", "config", "objects", "dataset"),
+    *("errors", "types", "asset", "geometry", "system", "cameras", "config", "objects", "dataset"),
     *("generate", "fetch", "inspect", "doctor", "cli"),
 }
 """Not what a picture shows and how it is drawn, which is none of train's business."""

@@ -67,12 +67,14 @@ def predict_command(
 ) -> None:
     """Find objects in images, folders, globs, videos or a camera (its number)."""
     tune_cpu()
-    from train.detect.inputs import find_inputs
+    from train.detect.inputs import find_inputs, left_out_of
     from train.detect.predict import Detector, InferenceSettings, tiles_in_words
     from train.detect.predict_files import predict_files
 
     settings = InferenceSettings(score, nms, detections, size, smallest_px)
     photos, films = find_inputs(inputs)
+    for what in left_out_of(inputs):
+        click.echo(f"warning: {what}", err=True)
     detector = Detector.load(weights, chosen_device(device), settings)
     summary = predict_files(detector, photos, films, out, keypoint_score, frames, overlays)
     read = tiles_in_words(summary.tiles)
@@ -107,11 +109,13 @@ def label_helper_command(
 ) -> None:
     """First labels for unlabelled photos, to correct in CVAT or Label Studio: least certain photos first."""
     tune_cpu()
-    from train.detect.inputs import find_inputs
+    from train.detect.inputs import find_inputs, left_out_of
     from train.detect.label_helper import COCO_FILE, WEAKEST, label_helper
     from train.detect.predict import Detector, InferenceSettings, tiles_in_words
 
     photos, films = find_inputs(inputs)
+    for what in left_out_of(inputs):
+        click.echo(f"warning: {what}", err=True)
     if films:
         raise ConfigError(f"{films[0].source}: labels are for photos, not for films")
     settings = InferenceSettings(score=min(score, WEAKEST), smallest_px=smallest_px)
@@ -184,11 +188,13 @@ def pose_command(
 ) -> None:
     """Where objects are, seen from the camera: metres, from keypoints and intrinsics."""
     tune_cpu()
-    from train.detect.inputs import find_inputs
+    from train.detect.inputs import find_inputs, left_out_of
     from train.detect.pose_files import POSES, pose_files, without_pose
     from train.detect.predict import Detector, InferenceSettings, tiles_in_words
 
     photos, films = find_inputs(inputs)
+    for what in left_out_of(inputs):
+        click.echo(f"warning: {what}", err=True)
     if films:
         raise ConfigError(f"{films[0].source}: poses are found in images, not in films")
     settings = InferenceSettings(score=score, smallest_px=smallest_px)

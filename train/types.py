@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.dataset.plausible import MAX_AREA_SHARE, MIN_AREA_SHARE
 from synth.errors import DataError
 from synth.types import OCCLUDED, VISIBLE, Array
 
-MIN_AREA_SHARE, MAX_AREA_SHARE = 0.01, 2.0
-"""An area outside these shares of its box's is none of an object in it: some tools write 1, or nothing. A box
-cut off at the picture's border may be less than its object."""
 VISIBLE_FROM = 0.5
 """A keypoint's visibility from which it is taken for visible; below, for hidden."""
 KINDS = {"f": "floats", "i": "integers", "b": "booleans"}

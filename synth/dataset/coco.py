@@ -23,9 +23,10 @@ from synth.errors import DataError
 from synth.objects.load import load_schema
 from synth.system.files import replacing
 from synth.system.json_files import read_json, safe_relative_path
-from synth.types import Array, KeypointSchema
+from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Array, KeypointSchema
 
 DEFAULT_SIGMA = 0.05
+VISIBILITIES = {float(NOT_LABELLED), float(OCCLUDED), float(VISIBLE)}
 
 
 @dataclass(frozen=True)
@@ -243,12 +244,19 @@ def _add_annotation(
                 f"{place}: {keypoints.size} keypoint values, expected {3 * k} (3 for each of {k})"
             )
         x, y, w, h = (float(c) for c in row["bbox"])
-        area, iscrowd = float(row.get("area") or w * h), int(row.get("iscrowd") or 0)
-        visible = row.get("visible_fraction")
-        fraction = 1.0 if visible is None else float(visible)
+        area, iscrowd = _number(row, "area", place) or w * h, int(row.get("iscrowd") or 0)
+        visible = _number(row, "visible_fraction", place)
+        fraction = 1.0 if visible is None else visible
         numbers = [x, y, w, h, area, fraction, *keypoints.tolist()]
         if not all(math.isfinite(c) for c in numbers):
             raise DataError(f"{place}: a number is not finite")
+        odd = sorted(set(keypoints[2::3].tolist()) - VISIBILITIES)
+        if odd:
+            raise DataError(f"{place}: v {odd[0]:g} of a keypoint, expected 0, 1 or 2")
+        if area < 0 or not 0 <= fraction <= 1:
+            raise DataError(
+                f"{place}: area {area:g}, visible_fraction {fraction:g}, expected 0 or more, 0 to 1"
+            )
         _check_outline(row.get("segmentation"), place)
     except DataError:
         raise
@@ -265,6 +273,14 @@ def _add_annotation(
             visible_fraction=fraction,
         )
     )
+
+
+def _number(row: dict[str, Any], key: str, place: str) -> float | None:
+    """None where the row does not say."""
+    value = row.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise DataError(f"{place}: {key}: {value!r:.60}, expected a number")
+    return None if value is None else float(value)
 
 
 def _check_outline(segmentation: Any, place: str) -> None:

@@ -1,24 +1,40 @@
 """From one format of labels to another, into a new folder that appears whole or not at all."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from synth.dataset.coco import Category, KeypointDataset
 from synth.dataset.formats.table import FORMATS, read_labels
+from synth.dataset.plausible import with_likely_areas
 from synth.errors import DataError
 
 
-def convert(source: Path, target: Path, to: str, category: Category | None, object_: str | None) -> int:
-    """Returns the number of images. to: name of the format; category, object_: what is labelled, where the
-    labels do not say it, or the format needs its mesh. Raises DataError when the source cannot be read or has
-    no such category, or the target exists."""
+@dataclass(frozen=True)
+class Conversion:
+    """How many images were written, and how many labels with their box's area in place of one that no object
+    has."""
+
+    images: int
+    areas: int
+
+
+def convert(
+    source: Path, target: Path, to: str, category: Category | None, object_: str | None
+) -> Conversion:
+    """Writes the labels at `source` to the new folder `target`.
+
+    to: name of the format. category, object_: what is labelled, where the labels do not say it, or the format
+    needs its mesh. Raises DataError when the source cannot be read or has no such category, or the target
+    exists.
+    """
     if target.exists():
         raise DataError(f"{target} exists already; choose another folder")
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        labelled = read_labels(source, (category,) if category else (), object_)
+        labelled, areas = with_likely_areas(read_labels(source, (category,) if category else (), object_))
         if category is not None:
             _require(category, labelled.data, source)
         (label_format,) = (f for f in FORMATS if f.name == to)
@@ -26,7 +42,7 @@ def convert(source: Path, target: Path, to: str, category: Category | None, obje
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return len(labelled.data.images)
+    return Conversion(len(labelled.data.images), areas)
 
 
 def _require(category: Category, dataset: KeypointDataset, source: Path) -> None:

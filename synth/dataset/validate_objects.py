@@ -1,5 +1,6 @@
 """The checks of single annotations, part of synth.dataset.validate."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.dataset.faults import FaultLog, is_integer
+from synth.dataset.plausible import NORMALISED_MAX, Placed, likely_area, set_fault
 from synth.types import Array
 
 _SLACK_PX = 1.0
-_NORMALISED_MAX = 1.5
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def check_annotations(
     """How many of the objects can give a keypoint loss."""
     ids: set[Any] = set()
     used: set[Any] = set()
+    placed: list[Placed] = []
     trainable = 0
     for row in rows:
         where = f"annotation {row.get('id')!r}"
@@ -49,11 +51,35 @@ def check_annotations(
         where += f" of image {row['image_id']}"
         labelled = _check_numbers(row, keypoint_counts[row["category_id"]], where, log)
         if labelled is not None:
-            inside = _check_geometry(*labelled, frames[row["image_id"]], where, log)
+            frame = frames[row["image_id"]]
+            placed.append(_placed(*labelled, frame, where))
+            inside = _check_geometry(*labelled, frame, where, log)
             trainable += inside and row["category_id"] > 0 and not row.get("iscrowd")
     for image_id in frames.keys() - used:
         log.add("no_objects", f"image {image_id}")
+    fault = set_fault(placed)
+    if fault:
+        log.add("boxes", fault)
     return trainable
+
+
+def _placed(box: Array, keypoints: Array, frame: Frame | None, where: str) -> Placed:
+    corners = np.concatenate([box[:2], box[:2] + box[2:]])
+    size = (0.0, 0.0) if frame is None else (frame.width, frame.height)
+    return Placed(corners, keypoints[keypoints[:, 2] > 0, :2], *size, where)
+
+
+def _check_area(row: dict[str, Any], box: Array, where: str, log: FaultLog) -> None:
+    """Of `area` and `visible_fraction`, which may be absent. box: x, y, w, h."""
+    for key, most in (("area", math.inf), ("visible_fraction", 1.0)):
+        value = row.get(key)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not (number and 0 <= value <= most):
+            log.add("not_a_number", f"{where}: {key} {value!r:.60}")
+            return
+    area = row.get("area")
+    if area is not None and not likely_area(area, np.array([0.0, 0.0, *box[2:]])):
+        log.add("area", f"{where}: {area:g} in a bbox of {box[2]:g} x {box[3]:g}")
 
 
 def _check_numbers(row: dict[str, Any], k: int, where: str, log: FaultLog) -> tuple[Array, Array] | None:
@@ -68,6 +94,7 @@ def _check_numbers(row: dict[str, Any], k: int, where: str, log: FaultLog) -> tu
     elif not np.isin(values[2::3], (0, 1, 2)).all():
         log.add("visibility", f"{where}: v = {sorted(set(values[2::3].tolist()) - {0.0, 1.0, 2.0})}")
     else:
+        _check_area(row, box, where, log)
         return box, values.reshape(k, 3)
     return None
 
@@ -110,9 +137,9 @@ def _check_within(box: Array, corners: Array, points: Array, frame: Frame, where
 
 
 def _looks_normalised(box: Array, points: Array, frame: Frame) -> bool:
-    if max(frame.width, frame.height) < 10 * _NORMALISED_MAX:
+    if max(frame.width, frame.height) < 10 * NORMALISED_MAX:
         return False
-    in_unit = [bool((np.abs(c) <= _NORMALISED_MAX).all()) for c in (box, points) if c.size]
+    in_unit = [bool((np.abs(c) <= NORMALISED_MAX).all()) for c in (box, points) if c.size]
     return any(in_unit)
 
 

@@ -11,7 +11,6 @@ from synth.inspect.remark import KEYPOINT_TOLERANCE, Remark
 from synth.inspect.symmetry import check_flips, check_rotations
 from synth.objects.hulls import merged
 from synth.objects.load import load_object, load_spec
-from synth.objects.mesh_files import ignored
 from synth.objects.spec import ObjectSpec
 from synth.scene.instances import middle
 from synth.types import Array
@@ -35,7 +34,7 @@ def check_object(name_or_path: str | Path) -> list[Remark]:
         return [Remark("error", "object.yaml", str(error))]
     remarks = check_size(asset, spec) + check_keypoints(asset)
     remarks += check_flips(asset) + check_rotations(asset)
-    remarks += check_materials(asset, spec) + check_meshes(asset, spec, folder)
+    remarks += check_materials(asset, spec) + check_meshes(asset, spec)
     if not (folder / "SOURCE.md").is_file():
         remarks.append(
             Remark("warning", "SOURCE.md", "missing: say where the mesh comes from and its licence")
@@ -128,14 +127,15 @@ def check_materials(asset: ObjectAsset, spec: ObjectSpec) -> list[Remark]:
     return [*remarks, Remark("info", "materials", text)]
 
 
-def check_meshes(asset: ObjectAsset, spec: ObjectSpec, folder: Path) -> list[Remark]:
+def check_meshes(asset: ObjectAsset, spec: ObjectSpec) -> list[Remark]:
     """Absent textures, counts of faces and parts, watertightness, repeated part names, poses of rest."""
     remarks = [
         Remark("warning", "mesh", f"{name!r} is named by the mesh, but does not exist: drawn without it")
         for name in asset.absent_files
     ]
-    for file, parts, poses in zip(spec.mesh_files, asset.meshes, asset.stable_poses, strict=True):
-        remarks += [Remark("warning", file, what) for what in ignored(folder / file)]
+    variants = zip(spec.mesh_files, asset.meshes, asset.stable_poses, asset.not_drawn, strict=True)
+    for file, parts, poses, not_drawn in variants:
+        remarks += [Remark("warning", file, what) for what in not_drawn]
         faces = sum(len(p.faces) for p in parts)
         open_parts = sorted(p.name for p in parts if not p.closed)
         sealed = (

@@ -96,7 +96,7 @@ Licence: under which licence may it be used and passed on?
 def write_template(path: Path, mesh: Path) -> tuple[str, ...]:
     """Copies the mesh with the files read beside it into the new folder `path`, with a commented object.yaml.
 
-    Returns the names of textures and material files that the mesh asks for and that are not there.
+    Returns what the mesh asks for and is not drawn: textures and material files that are not there, and more.
     Raises AssetError when `path` exists, or the mesh or such a file is unreadable or a link; nothing is left
     behind then.
     """
@@ -124,7 +124,10 @@ def write_template(path: Path, mesh: Path) -> tuple[str, ...]:
         raise AssetError(str(error).replace(str(staging), str(mesh.parent))) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return tuple(dict.fromkeys(loaded.absent))
+    absent = [
+        f"names {name!r}, which does not exist: drawn without it" for name in dict.fromkeys(loaded.absent)
+    ]
+    return (*absent, *loaded.not_drawn)
 
 
 def fill_template(name: str, mesh: Path, parts: tuple[Part, ...]) -> str:

@@ -105,6 +105,7 @@ def load_object(name_or_path: str | Path) -> ObjectAsset:
         ),
         pieces=tuple(_moving(spec, parts, convex_pieces) for parts in meshes),
         absent_files=tuple(sorted({name for mesh in loaded for name in mesh.absent})),
+        not_drawn=tuple(mesh.not_drawn for mesh in loaded),
     )
 
 

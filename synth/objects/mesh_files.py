@@ -1,43 +1,47 @@
 """Mesh files from others, read with suspicion: known formats, bounded sizes, nothing outside their folder."""
 
 import json
-import math
-import struct
-from collections import Counter
+from base64 import b64decode
+from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import trimesh
 from PIL import Image
 from trimesh.util import decode_text
+from trimesh.visual import ColorVisuals
 
 from synth.errors import AssetError
-from synth.objects.mtl import libraries, plain, with_surface_maps
+from synth.objects.formats import gltf, obj, ply, stl
+from synth.objects.formats.gltf_geometry import settle
+from synth.objects.formats.mtl import libraries, named_materials, plain, with_colors, with_surface_maps
+from synth.objects.formats.off import read_off
 
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-PLACES = "KHR_texture_transform"
-DRAWN_EXTENSIONS = (
-    "KHR_materials_pbrSpecularGlossiness",
-    "KHR_mesh_quantization",
-    "KHR_lights_punctual",
-    PLACES,
-)
-"""Of glTF: those that are read, or that say nothing about the object."""
+BINARY, SETTLED = "binary part of the file", "geometry that was settled"
+"""Names of buffers that no file holds."""
+_BLENDER = "open it in Blender and export it as glTF"
+_CAD = "export it from the CAD program as OBJ or STL, or open it in FreeCAD and export it as glTF"
+WAYS = {
+    **dict.fromkeys(
+        (".dae", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".blend", ".wrl", ".x3d", ".3ds"), _BLENDER
+    ),
+    **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".brep"), _CAD),
+    ".3mf": "open it in the slicer it comes from and export it as STL",
+}
 MAX_FILE_BYTES = 1 << 29
 MAX_FACES = 5_000_000
 """Of all instances of all meshes of a file."""
-MAX_VALUES = 1 << 28
-"""Numbers that a glTF file may promise: a few bytes can ask for any amount of memory."""
 
 
 class Folder(trimesh.resolvers.Resolver):
     """Hands the files beside a mesh to trimesh, which goes on without those it cannot have; so this keeps
     a list of them.
 
-    read: what was found. absent: names of what was not. refused: why a name may not be followed.
+    read: what was found. absent: names of what was not. refused: why a name may not be followed. not_drawn:
+    what else the mesh asks for in vain. given: bytes by names that no file has. materials: of an OBJ file.
     """
 
     def __init__(self, mesh: Path, root: Path) -> None:
@@ -48,8 +52,13 @@ class Folder(trimesh.resolvers.Resolver):
         self.read: list[Path] = []
         self.absent: list[str] = []
         self.refused: list[str] = []
+        self.not_drawn: list[str] = []
+        self.given: dict[str, bytes] = {}
+        self.materials: set[str] = set()
 
     def get(self, key: str) -> bytes:
+        if key in self.given:
+            return self.given[key]
         if self._materials_next:
             self._materials_next = False
             return self._materials()
@@ -78,7 +87,9 @@ class Folder(trimesh.resolvers.Resolver):
             with suppress(FileNotFoundError):
                 texts.append(plain(decode_text(self.get(name))))
                 self._folders.append(self.read[-1].parent)
-        return "\n".join(reversed(texts)).encode()
+        text = "\n".join(reversed(texts))
+        self.materials = set(named_materials(text))
+        return text.encode()
 
     def _readable(self, path: Path) -> bytes:
         if path.suffix.lower() not in (".bin", ".mtl"):
@@ -105,20 +116,15 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
     """
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
-        raise AssetError(f"{path}: meshes are {', '.join(MESH_SUFFIXES)} files")
+        way = f"; {WAYS[suffix]}" if suffix in WAYS else ""
+        raise AssetError(f"{path}: meshes are {', '.join(MESH_SUFFIXES)} files{way}")
     folder = Folder(path, root)
     try:
         size = path.stat().st_size
         if not 0 < size <= MAX_FILE_BYTES:
             raise ValueError("empty file" if size == 0 else f"larger than {MAX_FILE_BYTES >> 20} MiB")
-        header = _gltf_header(path) if suffix in (".glb", ".gltf") else None
-        if header is not None:
-            _check_gltf(header)
-        # processing would drop what is not finite unseen
-        scene = trimesh.load_scene(path, resolver=folder, process=False)
-        with_surface_maps(scene, folder)
-        if header is not None:
-            _move_textures(scene, _agreed_places(header))
+        scene = READERS[suffix](path, path.read_bytes(), folder)
+        folder.not_drawn += with_surface_maps(scene, folder)
     except (Exception, RecursionError) as error:
         reason = folder.refused[0] if folder.refused else one_line(error)
         raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
@@ -127,94 +133,80 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
     return scene, folder
 
 
+def _trimesh_scene(path: Path, data: bytes, folder: Folder, **options: Any) -> trimesh.Scene:
+    """What trimesh reads of the data, whose kind and name are the path's. Processing would drop what is not
+    finite unseen."""
+    return trimesh.load_scene(BytesIO(data), file_type=str(path), resolver=folder, process=False, **options)
+
+
+def _read_gltf(path: Path, data: bytes, folder: Folder) -> trimesh.Scene:
+    header, binary = gltf.read_gltf(data)
+    gltf.check(header)
+    folder.not_drawn += gltf.not_drawn(header)
+    if binary is not None and header.get("buffers") and "uri" not in header["buffers"][0]:
+        header["buffers"][0]["uri"] = BINARY
+        folder.given[BINARY] = binary
+    new = settle(header, lambda number: _buffer(header["buffers"][number], folder))
+    if new:
+        header["buffers"].append({"uri": SETTLED, "byteLength": len(new)})
+        folder.given[SETTLED] = new
+    gltf.numbered(header)
+    scene = _trimesh_scene(path.with_suffix(".gltf"), json.dumps(header).encode(), folder)
+    gltf.finish(scene, header)
+    return scene
+
+
+def _buffer(buffer: Any, folder: Folder) -> bytes:
+    uri = buffer["uri"]
+    return b64decode(uri.partition("base64,")[2]) if "base64," in uri else folder.get(uri)
+
+
+def _read_obj(path: Path, data: bytes, folder: Folder) -> trimesh.Scene:
+    text = decode_text(data).removeprefix("\ufeff")
+    folder.not_drawn += obj.not_drawn(text)
+    plain = obj.plain(text)
+    scene = _trimesh_scene(path, plain.encode(), folder)
+    unknown = [name for name in obj.used_materials(text) if name not in folder.materials]
+    if folder.materials:
+        folder.not_drawn += [f"material {name}: in no material file, drawn white" for name in unknown]
+    if obj.has_colors(text):
+        colors = _trimesh_scene(path, obj.colors_as_places(plain).encode(), folder, skip_materials=True)
+        folder.not_drawn += with_colors(scene, [mesh.vertices for mesh in colors.geometry.values()])
+    return scene
+
+
+def _read_ply(path: Path, data: bytes, folder: Folder) -> trimesh.Scene:
+    folder.not_drawn += ply.not_drawn(data)
+    return _trimesh_scene(path, ply.plain(data), folder)
+
+
+def _read_stl(path: Path, data: bytes, folder: Folder) -> trimesh.Scene:
+    scene = _trimesh_scene(path, stl.plain(data), folder)
+    colors = stl.face_colors(data)
+    if colors is not None:
+        (mesh,) = scene.geometry.values()
+        mesh.visual = ColorVisuals(mesh, face_colors=colors)
+    return scene
+
+
+def _read_off(path: Path, data: bytes, folder: Folder) -> trimesh.Scene:
+    mesh = read_off(decode_text(data).removeprefix("\ufeff"))
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, geom_name=path.name)
+    return scene
+
+
+READERS: dict[str, Callable[[Path, bytes, Folder], trimesh.Scene]] = {
+    ".glb": _read_gltf,
+    ".gltf": _read_gltf,
+    ".obj": _read_obj,
+    ".ply": _read_ply,
+    ".stl": _read_stl,
+    ".off": _read_off,
+}
+MESH_SUFFIXES = tuple(READERS)
+
+
 def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())[:200]
     return text if type(error) is ValueError else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def ignored(path: Path) -> list[str]:
-    """What a glTF file asks for and is not drawn: see-through materials, extensions, texture places."""
-    if path.suffix.lower() not in (".glb", ".gltf"):
-        return []
-    header = _gltf_header(path)
-    used = [name for name in header.get("extensionsUsed", []) if name not in DRAWN_EXTENSIONS]
-    found = [f"{name}: drawn without it" for name in used]
-    places = _agreed_places(header)
-    for n, material in enumerate(header.get("materials", [])):
-        name = material.get("name", n)
-        if any(_places(material)) and name not in places:
-            found.append(
-                f"{PLACES} of material {name}: drawn without it: its textures or its namesakes disagree"
-            )
-        if material.get("alphaMode", "OPAQUE") != "OPAQUE":
-            found.append(f"alphaMode {material['alphaMode']} of material {name}: drawn opaque")
-        if any(texture.get("texCoord", 0) for texture in _textures(material)):
-            found.append(f"texCoord of material {name}: drawn with the mesh's first texture coordinates")
-    return found
-
-
-def _agreed_places(header: Any) -> dict[str, dict[str, Any]]:
-    """KHR_texture_transform of each material by its name, where all its textures agree and no other material
-    is called so."""
-    materials = header.get("materials", [])
-    names = Counter(material.get("name") for material in materials)
-    places = {material["name"]: _places(material) for material in materials if "name" in material}
-    return {
-        name: found[0]
-        for name, found in places.items()
-        if any(found) and names[name] == 1 and all(place == found[0] for place in found)
-    }
-
-
-def _textures(material: Any) -> list[Any]:
-    values = [*material.values(), *material.get("pbrMetallicRoughness", {}).values()]
-    return [value for value in values if isinstance(value, dict) and "index" in value]
-
-
-def _places(material: Any) -> list[Any]:
-    return [texture.get("extensions", {}).get(PLACES, {}) for texture in _textures(material)]
-
-
-def _move_textures(scene: trimesh.Scene, places: dict[str, dict[str, Any]]) -> None:
-    """Texture coordinates as KHR_texture_transform places them: scaled, turned about the picture's top left
-    corner against the clock, shifted to the right and down."""
-    for geometry in scene.geometry.values():
-        visual: Any = getattr(geometry, "visual", None)
-        place = places.get(getattr(getattr(visual, "material", None), "name", None) or "")
-        if place is None or visual.uv is None:
-            continue
-        x, y = np.array(place.get("scale", (1, 1)), float)
-        right, down = np.array(place.get("offset", (0, 0)), float)
-        turn = float(place.get("rotation", 0))
-        u, v = visual.uv[:, 0] * x, (1 - visual.uv[:, 1]) * y
-        u, v = u * math.cos(turn) + v * math.sin(turn) + right, v * math.cos(turn) - u * math.sin(turn) + down
-        visual.uv = np.column_stack([u, 1 - v])
-
-
-def _gltf_header(path: Path) -> Any:
-    """The JSON part of a .gltf or .glb file."""
-    with path.open("rb") as file:
-        if path.suffix.lower() == ".gltf":
-            return json.loads(file.read())
-        head = file.read(20)
-        if len(head) < 20 or head[:4] != b"glTF":
-            raise ValueError("not a binary glTF file")
-        return json.loads(file.read(struct.unpack("<I", head[12:16])[0]))
-
-
-def _check_gltf(header: Any) -> None:
-    """Refuses headers of what trimesh cannot read, that promise more than MAX_VALUES, or loop."""
-    version = header["asset"]["version"]
-    if not str(version).startswith("2"):
-        raise ValueError(f"glTF {version}, expected 2.0")
-    packed = [name for name in header.get("extensionsUsed", []) if name.endswith("_compression")]
-    if packed:
-        raise ValueError(f"{packed[0]}: export it without compression of the mesh")
-    accessors = header.get("accessors", [])
-    if any(not 0 <= a["count"] <= MAX_VALUES for a in accessors):
-        raise ValueError(f"an accessor of more than {MAX_VALUES} values")
-    if sum(a["count"] for a in accessors) > MAX_VALUES:
-        raise ValueError(f"accessors of more than {MAX_VALUES} values")
-    children = [child for node in header.get("nodes", []) for child in node.get("children", [])]
-    if len(children) != len(set(children)):
-        raise ValueError("a node has two parents")

@@ -12,6 +12,7 @@ from trimesh.visual import ColorVisuals
 
 from synth.asset import Part
 from synth.errors import AssetError
+from synth.objects.formats.wrapping import repeating
 from synth.objects.hulls import FLAT, UP, closed_faces
 from synth.objects.mesh_files import MAX_FACES, one_line, read_scene
 from synth.objects.trimesh_private import copied, forget_normals, given_normals, has_normals
@@ -29,11 +30,13 @@ SIZES_M = (1e-12, 1e12)
 
 @dataclass(frozen=True)
 class Mesh:
-    """A mesh file's parts, the files that were read beside it, and the names of those that are absent."""
+    """A mesh file's parts, the files that were read beside it, the names of those that are absent, and what
+    else it asks for and is not drawn."""
 
     parts: tuple[Part, ...]
     files: tuple[Path, ...]
     absent: tuple[str, ...]
+    not_drawn: tuple[str, ...]
 
 
 def load_texture(path: Path) -> np.ndarray:
@@ -70,7 +73,22 @@ def load_mesh(path: Path, unit_m: float, folder: Path | None = None) -> Mesh:
         parts = tuple(_part(_mended(geometry), unit_m, path) for geometry in geometries)
     except Exception as error:
         raise AssetError(f"{path}: cannot be read as a mesh: {one_line(error)}") from error
-    return Mesh(parts, tuple(beside.read), tuple(beside.absent))
+    not_drawn = dict.fromkeys(beside.not_drawn + _pictures_without_coordinates(geometries))
+    return Mesh(parts, tuple(beside.read), tuple(beside.absent), tuple(not_drawn))
+
+
+def _pictures_without_coordinates(meshes: list[trimesh.Trimesh]) -> list[str]:
+    found = []
+    for mesh in meshes:
+        visual: Any = mesh.visual
+        pictures = [
+            getattr(getattr(visual, "material", None), key, None) for key in ("image", "baseColorTexture")
+        ]
+        if any(pictures) and visual.uv is None:
+            found.append(
+                f"texture of {mesh.metadata['name']}: drawn without it: it has no texture coordinates"
+            )
+    return found
 
 
 def _placed_meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
@@ -148,11 +166,11 @@ def _crease(mesh: trimesh.Trimesh) -> None:
 
 def _colors_meet(mesh: trimesh.Trimesh) -> bool:
     """Whether vertices at one place have different colours."""
-    if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
+    colors = _raw_colors(mesh)
+    if colors is None:
         return False
     _, place = trimesh.grouping.unique_rows(mesh.vertices)
     first = np.unique(place, return_index=True)[1]
-    colors = mesh.visual.vertex_colors
     return bool((colors != colors[first][place]).any())
 
 
@@ -169,6 +187,10 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
         None if uv is None or image is None else _texture_array(image)
         for image in (getattr(material, f"{kind}Texture", None) for kind in ("normal", "metallicRoughness"))
     )
+    if "wrap" in mesh.metadata and uv is not None:
+        uv, (texture, bumps, surface) = repeating(
+            np.asarray(uv), [texture, bumps, surface], mesh.metadata["wrap"]
+        )
     textured = any(image is not None for image in (texture, bumps, surface))
     color = getattr(material, "baseColorFactor", None)
     if color is None:
@@ -200,15 +222,21 @@ def _part(mesh: trimesh.Trimesh, unit_m: float, path: Path) -> Part:
     )
 
 
-def _vertex_colors(mesh: trimesh.Trimesh, linear: bool) -> np.ndarray | None:
-    """(V, 3) uint8 sRGB; linear: the file holds linear light, as glTF does."""
+def _raw_colors(mesh: trimesh.Trimesh) -> np.ndarray | None:
+    """(V, 3 or 4) of the vertices, as the file has them."""
     visual: Any = mesh.visual
     found = visual.vertex_colors if visual.kind == "vertex" else None
     if visual.kind == "texture":
         found = visual.vertex_attributes.get("color")
-    if found is None or len(found) != len(mesh.vertices):
+    return None if found is None or len(found) != len(mesh.vertices) else np.asarray(found)
+
+
+def _vertex_colors(mesh: trimesh.Trimesh, linear: bool) -> np.ndarray | None:
+    """(V, 3) uint8 sRGB; linear: the file holds linear light, as glTF does."""
+    found = _raw_colors(mesh)
+    if found is None:
         return None
-    rgb = np.asarray(found)[:, :3]
+    rgb = found[:, :3]
     if rgb.dtype.kind != "f":
         rgb = rgb / np.iinfo(rgb.dtype).max
     if linear:

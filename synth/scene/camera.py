@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from synth.asset import ObjectAsset
-from synth.calibration import calibrated_camera
+from synth.cameras.calibration import calibrated_camera
 from synth.config import SynthConfig
 from synth.geometry import axis_angle, intrinsics, look_at
 from synth.scene.instances import projected_box

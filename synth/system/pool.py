@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.errors import DataError
+from synth.system.pictures import APPLE_DOUBLE
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def open_pool(folder: Path, suffixes: tuple[str, ...], what: str) -> Pool:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of {what}")
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    files = (p for p in folder.rglob("*") if not p.name.startswith(APPLE_DOUBLE))
+    found = (p for p in files if p.suffix.lower() in suffixes and p.is_file())
     names = sorted(p.relative_to(folder).as_posix() for p in found)
     if not names:
         raise DataError(f"{folder}: no {what} ({', '.join(suffixes)}) in it")

@@ -15,7 +15,6 @@ from synth.dataset.formats.table import read_labels
 from synth.errors import DataError
 from synth.system.pictures import verified_size
 from synth.system.shards import is_file
-from synth.types import Array
 from train.types import Sample
 
 
@@ -56,7 +55,6 @@ def _sample(
     for points, a in zip(keypoints, own, strict=True):
         order = matched[a.category_id][1]
         points[: len(order)] = a.keypoints[order]
-    _check_boxes(boxes, width, height, f"{source}: image {image.file_name}")
     return Sample(
         image_path=file,
         width=width,
@@ -69,22 +67,6 @@ def _sample(
         visible_fraction=np.array([a.visible_fraction for a in own], dtype=np.float64),
         segmentations=tuple(a.segmentation for a in own),
     )
-
-
-def _check_boxes(boxes: Array, width: int, height: int, where: str) -> None:
-    """Raises DataError for what would silently train on nothing."""
-    for box in boxes:
-        text = ", ".join(f"{c:g}" for c in box)
-        if not (box[2] > box[0] and box[3] > box[1]):
-            raise DataError(
-                f"{where}: box [{text}] is empty, expected x1 < x2 and y1 < y2 (corners, not sizes)"
-            )
-        if box.max() <= 1.5:
-            raise DataError(
-                f"{where}: box [{text}] looks normalised, expected pixels of a {width}x{height} image"
-            )
-        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-            raise DataError(f"{where}: box [{text}] lies outside the {width}x{height} image")
 
 
 def _matching(

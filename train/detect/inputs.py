@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from synth.errors import DataError
-from synth.system.pictures import SUFFIXES
+from synth.system.pictures import SUFFIXES, UNREAD, is_picture, left_out
 from synth.types import Rgb
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
@@ -47,17 +47,24 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Path], list[Film]]:
         chosen = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
         if not chosen:
             chosen = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-        images = [p for p in chosen if p.is_file() and p.suffix.lower() in SUFFIXES]
+        images = [p for p in chosen if p.is_file() and is_picture(p)]
         videos = [p for p in chosen if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
         if not images and not videos:
+            unread = any(p.suffix.lower() in UNREAD for p in chosen)
             raise DataError(
                 f"{text}: no image or video there, expected a file, a folder, a glob "
                 f"({', '.join(SUFFIXES)}, {', '.join(VIDEO_SUFFIXES)}) "
-                "or a camera's number"
+                f"or a camera's number{'; convert what is there to JPEG' if unread else ''}"
             )
         photos += images
         films += [Film(p.stem, str(p)) for p in videos]
     return photos, films
+
+
+def left_out_of(given: Sequence[str]) -> list[str]:
+    """What find_inputs leaves out of the folders that a user named, a sentence for each folder and kind."""
+    folders = [Path(text) for text in given if Path(text).is_dir()]
+    return [f"{folder}: {what}" for folder in folders for what in left_out(folder)]
 
 
 def read_frames(film: Film) -> Iterator[Rgb]:

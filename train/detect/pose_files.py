@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from synth.calibration import calibrated_camera, read_calibration
+from synth.cameras.calibration import QUARTERS, Calibration, calibrated_camera, turned
+from synth.cameras.files import read_calibration
 from synth.dataset.coco import object_category
 from synth.errors import ConfigError, DataError
 from synth.geometry import intrinsics
 from synth.inspect.drawing import write_image
 from synth.objects.load import load_object
 from synth.system.files import write_text
-from synth.system.pictures import read_image
+from synth.system.pictures import file_orientation, read_image
 from synth.system.progress import track
 from synth.types import Camera
 from train.detect.object_pose import object_pose
@@ -42,12 +43,18 @@ class PoseSummary:
 
 
 def camera_for(
-    width: int, height: int, calibration: Path | None, fov_deg: float | None, picture: str
+    width: int,
+    height: int,
+    calibration: Path | None,
+    fov_deg: float | None,
+    picture: str,
+    orientation: int = 1,
 ) -> Camera:
-    """The camera of a picture of that size. fov_deg: along its longer side.
+    """The camera of an upright picture of that size. fov_deg: along its longer side. orientation: EXIF's, by
+    which the picture was turned, and its camera with it.
 
     Raises ConfigError when neither or both are given, DataError for a picture of another shape than the
-    calibration's.
+    calibration's, or that was mirrored.
     """
     if (calibration is None) == (fov_deg is None):
         raise ConfigError("expected either --camera (a calibration file) or --fov-deg")
@@ -55,12 +62,28 @@ def camera_for(
     if calibration is None:
         focal = longer / 2 / math.tan(math.radians(fov_deg or 0.0) / 2)
         return Camera(width, height, intrinsics(width, height, focal), np.eye(4))
-    known = read_calibration(calibration)
+    known = _turned(read_calibration(calibration), width, height, orientation, picture)
     if abs(known.width_px * height - known.height_px * width) > 0.01 * known.width_px * height:
         raise DataError(
             f"{picture}: {width}x{height} px, {calibration} is of {known.width_px}x{known.height_px}"
         )
     return replace(calibrated_camera(known, longer, np.eye(4)), width_px=width, height_px=height)
+
+
+def _turned(known: Calibration, width: int, height: int, orientation: int, picture: str) -> Calibration:
+    """A calibration made on photos that were turned upright already is left as it is: its longer side is that
+    of the picture of that size."""
+    if orientation not in QUARTERS:
+        raise DataError(
+            f"{picture}: EXIF orientation {orientation} mirrors it, expected a photo as it was taken"
+        )
+    quarters = QUARTERS[orientation]
+    if quarters % 2 and width != height and (known.width_px > known.height_px) == (width > height):
+        return known
+    try:
+        return turned(known, quarters)
+    except ValueError as error:
+        raise DataError(f"{picture}: EXIF orientation {orientation}: {error}") from error
 
 
 def pose_files(
@@ -82,7 +105,8 @@ def pose_files(
     for path in track(photos, len(photos), "pose"):
         try:
             rgb = read_image(path)
-            camera = camera_for(rgb.shape[1], rgb.shape[0], calibration, fov_deg, str(path))
+            height, width = rgb.shape[:2]
+            camera = camera_for(width, height, calibration, fov_deg, str(path), file_orientation(path))
         except DataError as error:
             failed[str(path)] = str(error)
             continue

@@ -10,6 +10,7 @@ from pathlib import Path
 from synth.dataset.coco import Category
 from synth.dataset.formats import bop, coco, shapes, yolo_pose
 from synth.dataset.labelled import LabelledImages
+from synth.dataset.plausible import require_plausible
 from synth.errors import DataError
 
 
@@ -50,8 +51,9 @@ def find_format(path: Path) -> LabelFormat:
 
 
 def read_labels(path: Path, asked: Sequence[Category] = (), object_: str | None = None) -> LabelledImages:
-    """The labels at `path`, whichever format they are in; for the arguments see LabelFormat."""
-    return find_format(path).read(path, asked, object_)
+    """The labels at `path`, whichever format they are in; for the arguments see LabelFormat. Raises DataError
+    also for labels that cannot be meant, see require_plausible."""
+    return require_plausible(find_format(path).read(path, asked, object_))
 
 
 def label_files(path: Path) -> list[Path]:

@@ -30,7 +30,8 @@ from synth.system.yaml_files import read_yaml
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
 
 DATA = "data.yaml"
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
+"""Those that are read; written are the first two."""
 VAL_EVERY = 10
 MAX_KEYPOINTS = 1000
 
@@ -70,7 +71,7 @@ def write(labelled: LabelledImages, object_: str | None, target: Path) -> None:
 
 
 def read(path: Path, asked: Sequence[Category], object_: str | None) -> LabelledImages:
-    """Both splits as one data set, file names relative to the folder `path`. Raises DataError naming file and
+    """All splits as one data set, file names relative to the folder `path`. Raises DataError naming file and
     line."""
     folder, path = path, path / DATA
     categories = _categories(read_yaml(path, DataError), path)
@@ -89,7 +90,7 @@ def read(path: Path, asked: Sequence[Category], object_: str | None) -> Labelled
             images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
             pictures.append(picture)
     if not images:
-        raise DataError(f"{folder}: no images in images/train or images/val")
+        raise DataError(f"{folder}: no images in images/train, images/val or images/test")
     return LabelledImages(KeypointDataset(categories, tuple(images)), tuple(pictures), path)
 
 

@@ -40,7 +40,7 @@ def folder_of(root: Path, objects: list[list[Annotation]]) -> Path:
 
 def annotation(rng: np.random.Generator) -> Annotation:
     low, extent = rng.uniform(0, 15, 2), rng.uniform(1, 12, 2)
-    points = np.column_stack([rng.uniform(0, 30, (3, 2)), rng.integers(0, 3, 3)]).round(3)
+    points = np.column_stack([low + rng.uniform(0, 1, (3, 2)) * extent, rng.integers(0, 3, 3)]).round(3)
     box = np.concatenate([low, low + extent]).round(3)
     return Annotation(CATEGORY.id, box, points, float(np.prod(box[2:] - box[:2])))
 

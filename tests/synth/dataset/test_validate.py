@@ -66,6 +66,13 @@ def to_xyxy(document: Document) -> None:
         row["bbox"] = [x, y, x + w, y + h]
 
 
+def to_middles(document: Document) -> None:
+    """Middle and size, as YOLO has them."""
+    for row in document["annotations"]:
+        x, y, w, h = row["bbox"]
+        row["bbox"] = [x + w / 2, y + h / 2, w, h]
+
+
 def normalise(document: Document) -> None:
     for row in document["annotations"]:
         row["bbox"] = [c / s for c, s in zip(row["bbox"], SIZE * 2, strict=True)]
@@ -111,6 +118,15 @@ FAULTS: list[tuple[str, int, Callable[[Document], object]]] = [
     ("not_finite", 1, lambda d: first(d).update(bbox=[1, 2, 3, float("nan")])),
     ("not_finite", 1, lambda d: first(d).update(keypoints=[1, float("inf"), 2, 1, 1, 0])),
     ("visibility", 1, lambda d: first(d)["keypoints"].__setitem__(2, 3)),
+    ("area", 1, lambda d: first(d).update(area=1)),
+    ("area", 1, lambda d: first(d).update(area=900)),
+    ("not_a_number", 1, lambda d: first(d).update(area="big")),
+    ("not_a_number", 1, lambda d: first(d).update(area=True)),
+    ("not_a_number", 1, lambda d: first(d).update(area=-1)),
+    ("not_a_number", 1, lambda d: first(d).update(visible_fraction=1.5)),
+    ("not_a_number", 1, lambda d: first(d).update(visible_fraction="all")),
+    ("boxes", 1, to_xyxy),
+    ("boxes", 1, to_middles),
     ("normalised", 4, normalise),
     ("empty_box", 1, lambda d: first(d).update(bbox=[5, 20, 0, 14])),
     ("empty_box", 1, lambda d: first(d).update(bbox=[35, 34, -30, -14])),

@@ -341,7 +341,8 @@ def test_template_with_unusable_texture_names_the_mesh_and_leaves_nothing_behind
 def test_template_says_what_the_mesh_lacks(tmp_path: Path, file: str, absent: str) -> None:
     mesh = textured_obj(tmp_path / "download")
     (mesh.parent / file).unlink()
-    assert write_template(tmp_path / "new", mesh) == (absent,)
+    told = f"names {absent!r}, which does not exist: drawn without it"
+    assert write_template(tmp_path / "new", mesh) == (told,)
     assert any(absent in f.message and f.level == "warning" for f in check_object(tmp_path / "new"))
 
 

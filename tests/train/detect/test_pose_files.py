@@ -124,13 +124,44 @@ def test_a_camera_is_named_once(tmp_path: Path) -> None:
         camera_for(640, 480, None, None, "x.jpg")
     assert camera_for(640, 480, None, 90.0, "x.jpg").K[0, 0] == pytest.approx(320.0)
     storage = cv2.FileStorage(str(tmp_path / "c.yaml"), cv2.FILE_STORAGE_WRITE)
-    for name, value in (("image_width", 1280), ("image_height", 960), ("camera_matrix", np.eye(3) * 900)):
-        storage.write(name, value)
+    storage.write("image_width", 1280)
+    storage.write("image_height", 960)
+    storage.write("camera_matrix", np.diag([900.0, 900, 1]))
     storage.write("distortion_coefficients", np.zeros((1, 5)))
     storage.release()
     assert camera_for(640, 480, tmp_path / "c.yaml", None, "x.jpg").K[0, 0] == pytest.approx(450.0)
     with pytest.raises(DataError, match=r"x\.jpg: 640x360 px, .*c\.yaml is of 1280x960"):
         camera_for(640, 360, tmp_path / "c.yaml", None, "x.jpg")
+
+
+CAMERA = "{K: [[300, 0, 120], [0, 310, 90], [0, 0, 1]], image_width: 320, image_height: 240}"
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "centre"),
+    [
+        (1, (320, 240), (120.5, 90.5)),
+        (3, (320, 240), (199.5, 149.5)),
+        (6, (240, 320), (149.5, 120.5)),
+        (8, (240, 320), (90.5, 199.5)),
+        (6, (320, 240), (120.5, 90.5)),  # a calibration of photos that were turned
+    ],
+)
+def test_a_photos_camera_is_turned_with_it(
+    tmp_path: Path, orientation: int, size: tuple[int, int], centre: tuple[float, float]
+) -> None:
+    (tmp_path / "c.yaml").write_text(CAMERA)
+    camera = camera_for(*size, tmp_path / "c.yaml", None, "x.jpg", orientation)
+    assert (camera.width_px, camera.height_px) == size
+    assert camera.K[:2, 2] == pytest.approx(centre)
+    assert camera.K[0, 0] == (310 if orientation in (6, 8) and size == (240, 320) else 300)
+
+
+def test_mirrored_photos_have_no_camera(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(CAMERA)
+    with pytest.raises(DataError, match=r"x\.jpg: EXIF orientation 2 mirrors it"):
+        camera_for(320, 240, tmp_path / "c.yaml", None, "x.jpg", 2)
+    assert camera_for(320, 240, None, 60.0, "x.jpg", 2).width_px == 320
 
 
 def test_a_folder_without_scenes_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from synth.types import Array
 from train.cli import main
 from train.config import TrainConfig
 from train.detect import predict
-from train.detect.inputs import film_size, find_inputs
+from train.detect.inputs import film_size, find_inputs, left_out_of
 from train.detect.predict import Detector, InferenceSettings
 from train.detect.predict_files import coco_result, detection_to_json, distinct, overlay, overlay_names
 from train.model.build import build_model
@@ -136,6 +136,18 @@ def test_globs_and_numbers_are_inputs(photos: Path) -> None:
     (film,) = find_inputs(["99"])[1]
     with pytest.raises(DataError, match="99: cannot be opened as a camera"):
         film_size(film)
+
+
+def test_what_a_folder_holds_beside_is_named(photos: Path) -> None:
+    count = len(find_inputs([str(photos)])[0])
+    (photos / "1.HEIC").write_bytes(b"\0")
+    (photos / "._p1.jpg").write_bytes(b"\0")
+    assert len(find_inputs([str(photos)])[0]) == count
+    assert left_out_of([str(photos), "99"]) == [
+        f"{photos}: 1 picture (1.HEIC) not read: convert to JPEG or PNG"
+    ]
+    with pytest.raises(DataError, match="convert what is there to JPEG"):
+        find_inputs([str(photos / "1.HEIC")])
 
 
 def test_a_broken_video_is_named_and_left_out(weights: Path, photos: Path, tmp_path: Path) -> None:

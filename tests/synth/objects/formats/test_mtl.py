@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from synth.errors import AssetError
 from synth.objects.meshes import Mesh, load_mesh
+from tests.synth.objects.formats.samples import checkers
 
 UP, TILTED, GREY = (128, 128, 255), (180, 128, 230), (90, 90, 90)
 WOOD = (10, 20, 30)
@@ -128,3 +130,80 @@ def test_files_that_are_absent_are_named_and_those_outside_refused(tmp_path: Pat
 def test_factor_that_is_no_number(tmp_path: Path, word: str) -> None:
     with pytest.raises(AssetError, match=f"Pr is '{word}', expected a number"):
         loaded(square(tmp_path, f"Pr {word}"))
+
+
+def test_a_picture_without_a_colour_beside_it_is_not_darkened(tmp_path: Path) -> None:
+    path = square(tmp_path, "map_Kd wood.png", wood=WOOD)
+    for colour, told in (("", 0), ("Kd 0 0 0", 1), ("Kd 1 1 1", 0)):
+        (tmp_path / "m.mtl").write_text(f"newmtl paint\n{colour}\nmap_Kd wood.png\n")
+        mesh = loaded(path)
+        assert mesh.parts[0].base_color == (1.0, 1.0, 1.0)
+        assert has_wood(mesh)
+        assert len(mesh.not_drawn) == told
+
+
+@pytest.mark.parametrize(
+    ("options", "scale", "shift"),
+    [
+        ("", (1, 1), (0, 0)),
+        ("-o 0.5 0.25 0 -s 2 3 1", (2, 3), (0.5, 0.25)),
+        ("-s 2", (2, 1), (0, 0)),
+        ("-S 1 -2 -o .5", (1, -2), (0.5, 0)),
+    ],
+)
+def test_the_picture_lies_where_scale_and_origin_put_it(
+    tmp_path: Path, options: str, scale: tuple, shift: tuple
+) -> None:
+    mesh = loaded(square(tmp_path, f"map_Kd {options} my  wood.png", **{"my  wood": WOOD}))
+    (part,) = mesh.parts
+    assert has_wood(mesh)
+    assert part.uv is not None
+    np.testing.assert_allclose(part.uv, part.vertices[:, :2] * scale + shift)
+    assert mesh.not_drawn == ()
+
+
+def test_a_clamped_picture_shows_its_edge_beyond_it(tmp_path: Path) -> None:
+    path = square(tmp_path, "map_Kd -clamp on -s 2 2 1 checkers.png")
+    checkers(tmp_path / "checkers.png")
+    (part,) = loaded(path).parts
+    assert part.texture is not None
+    assert part.uv is not None
+    assert part.uv.max() == 1
+    assert part.texture[0, -1].tolist() == part.texture[15, 16].tolist() == [30, 200, 30]
+    assert part.texture[-1, 0].tolist() == [30, 30, 220]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("map_Kd -mm 0.2 0.5 wood.png", "-mm of map_kd"),
+        ("d 0.5", "see-through"),
+        ("map_d wood.png", "see-through"),
+        ("Ke 1 1 1", "Ke, a light of its own: drawn without it"),
+        ("disp wood.png", "disp"),
+        ("norm -s 2 2 1 wood.png", None),
+        ("map_Kd wood.png\nnorm -s 2 2 1 wood.png", "-s, -o, -clamp of norm"),
+    ],
+)
+def test_what_a_material_asks_for_in_vain_is_told(tmp_path: Path, line: str, what: str | None) -> None:
+    found = loaded(square(tmp_path, line, wood=UP)).not_drawn
+    assert [what in told for told in found] == [True] if what else found == ()
+
+
+def test_a_black_material_that_shines_has_the_colour_of_its_light(tmp_path: Path) -> None:
+    mesh = loaded(square(tmp_path, "Kd 0 0 0", "Ke 1 0 0"))
+    assert mesh.parts[0].base_color == (1.0, 0.0, 0.0)
+    mesh = loaded(square(tmp_path, "Kd 0 0 0", "map_Ke wood.png", wood=WOOD))
+    assert has_wood(mesh)
+    assert any("drawn as its colour" in told for told in mesh.not_drawn)
+
+
+def test_a_colour_of_one_number_is_grey(tmp_path: Path) -> None:
+    (part,) = loaded(square(tmp_path, "Kd 0.25")).parts
+    assert part.base_color == pytest.approx((0.25, 0.25, 0.25), abs=0.01)
+
+
+def test_a_byte_order_mark_hides_no_material(tmp_path: Path) -> None:
+    path = square(tmp_path, "map_Kd wood.png", wood=WOOD)
+    (tmp_path / "m.mtl").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "m.mtl").read_bytes())
+    assert has_wood(loaded(path))
