@@ -52,10 +52,11 @@ class Echo(logging.Handler):
 @click.version_option(package_name="meshmark", message="%(prog)s %(version)s")
 def main() -> None:
     """From a mesh with named keypoints to a keypoint detector that works on real photos."""
-    log = logging.getLogger("train")
-    if not log.handlers:
-        log.setLevel(logging.INFO)
-        log.addHandler(Echo())
+    for package in ("synth", "train"):
+        log = logging.getLogger(package)
+        if not log.handlers:
+            log.setLevel(logging.INFO)
+            log.addHandler(Echo())
 
 
 @main.command("doctor", epilog=example("meshmark doctor"))

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from synth.checks import check_arrays, check_numbers
+from synth.dataset.coco_exports import plain_coco
 from synth.errors import DataError
 from synth.objects.load import load_schema
 from synth.system.files import replacing
 from synth.system.json_files import read_json, safe_relative_path
+from synth.system.pictures import levels_up
 from synth.types import Array, KeypointSchema
 
 DEFAULT_SIGMA = 0.05
@@ -185,8 +187,13 @@ def _item(row: dict[str, Any], first: bool) -> bytes:
 
 def read_coco(path: Path) -> KeypointDataset:
     """Reads a COCO keypoints file; every structural fault is a DataError naming file and entry."""
-    raw = read_json(path)
+    return parse_coco(read_json(path), path)
+
+
+def parse_coco(raw: Any, path: Path) -> KeypointDataset:
+    """The content of the COCO file `path`; see read_coco."""
     where = str(path)
+    raw = plain_coco(raw, where)
     if not isinstance(raw, dict) or not all(
         isinstance(raw.get(key), list) for key in ("images", "annotations", "categories")
     ):
@@ -204,10 +211,11 @@ def read_coco(path: Path) -> KeypointDataset:
         raise DataError(f"{where}: an entry of `images` is malformed: {error!r}") from error
     for row in raw["annotations"]:
         _add_annotation(row, categories, by_image, where)
+    up = levels_up(path)
     images = tuple(
         ImageLabels(
             id=row["id"],
-            file_name=safe_relative_path(row.get("file_name"), f"{where}: image {row['id']}"),
+            file_name=safe_relative_path(row.get("file_name"), f"{where}: image {row['id']}", up),
             width=_size(row, "width", where),
             height=_size(row, "height", where),
             annotations=tuple(by_image[row["id"]]),
@@ -253,7 +261,7 @@ def _add_annotation(
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: an entry of `annotations` is malformed: {error!r}") from error
+        raise DataError(f"{where}: {_annotation_name(row)} is malformed: {error!r:.200}") from error
     by_image[row["image_id"]].append(
         Annotation(
             category_id=row["category_id"],
@@ -265,6 +273,11 @@ def _add_annotation(
             visible_fraction=fraction,
         )
     )
+
+
+def _annotation_name(row: Any) -> str:
+    known = isinstance(row, dict) and "id" in row
+    return f"annotation {row['id']!r:.40}" if known else "an entry of `annotations`"
 
 
 def _check_outline(segmentation: Any, place: str) -> None:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from synth.dataset.coco import Category, KeypointDataset
-from synth.dataset.formats.table import FORMATS, read_labels
+from synth.dataset.formats.table import WRITTEN, read_labels
 from synth.errors import DataError
 
 
@@ -21,8 +21,7 @@ def convert(source: Path, target: Path, to: str, category: Category | None, obje
         labelled = read_labels(source, (category,) if category else (), object_)
         if category is not None:
             _require(category, labelled.data, source)
-        (label_format,) = (f for f in FORMATS if f.name == to)
-        label_format.write(labelled, object_, part)
+        WRITTEN[to](labelled, object_, part)
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 Level = Literal["error", "warning", "info"]
 FAULTS: dict[str, tuple[Level, str]] = {
     "malformed": ("error", "cannot be read as COCO keypoints"),
-    "label_0": ("error", "category id 0 or less: 0 is the background's label, such objects are never learnt"),
+    "label_0": ("info", "category id 0 or less: fine here, other trainers take 0 for the background"),
     "schema": ("error", "the category's names, skeleton, flip_pairs or oks_sigmas contradict each other"),
     "other_object": ("error", "keypoint names differ from the object's"),
     "unknown_category": ("error", "category_id is not in `categories`"),

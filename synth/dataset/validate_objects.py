@@ -50,7 +50,7 @@ def check_annotations(
         labelled = _check_numbers(row, keypoint_counts[row["category_id"]], where, log)
         if labelled is not None:
             inside = _check_geometry(*labelled, frames[row["image_id"]], where, log)
-            trainable += inside and row["category_id"] > 0 and not row.get("iscrowd")
+            trainable += inside and not row.get("iscrowd")
     for image_id in frames.keys() - used:
         log.add("no_objects", f"image {image_id}")
     return trainable

@@ -8,6 +8,7 @@ turn them, so labels are in pixels of the turned ("upright") picture.
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from synth.errors import DataError
 from synth.system.shards import is_file, open_file
+from synth.system.untrusted import is_hidden
 from synth.types import Rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -66,11 +68,30 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def find_image(labels: Path, name: str) -> Path | None:
-    """The image that the annotation file `labels` calls `name`: beside it, in images/ there, or, for
-    folder/annotations/x.json, in folder or its images/."""
-    roots = [labels.parent, labels.parent / "images", labels.parent.parent, labels.parent.parent / "images"]
-    usual = roots if labels.parent.name == "annotations" else roots[:2]
-    return next((root / name for root in usual if is_file(root / name)), None)
+    """The image that the annotation file `labels` calls `name`, written plainly or as in an address (%20)."""
+    names = dict.fromkeys((name, unquote(name)))
+    roots = image_roots(labels)
+    return next((root / n for root in roots for n in names if is_file(root / n)), None)
+
+
+LABEL_FOLDERS = ("annotations", "labels")
+"""Names of folders of label files that lie in the data set's folder, beside its images."""
+
+
+def levels_up(labels: Path) -> int:
+    """Folders between an annotation file and its data set's folder."""
+    return int(labels.absolute().parent.name in LABEL_FOLDERS)
+
+
+def image_roots(labels: Path) -> list[Path]:
+    """Where the images of an annotation file may lie: beside it, in images/ or data/ there, or in one of the
+    folders that its name ends with, as of person_keypoints_val2017.json in val2017/ or images/val2017/; for
+    folder/annotations/x.json also in folder."""
+    folders = [labels.parent, labels.parent.parent][: levels_up(labels) + 1]
+    words = labels.stem.split("_")
+    subsets = ["_".join(words[i:]) for i in range(len(words))]
+    usual = [folder / inner for folder in folders for inner in ("", "images", "data")]
+    return usual + [root / subset for root in usual for subset in subsets if subset.strip(".")]
 
 
 def refuse_broken_link(path: Path) -> None:
@@ -81,7 +102,7 @@ def refuse_broken_link(path: Path) -> None:
 def images_in(folder: Path) -> list[Path]:
     """The images in `folder`, sorted by name. Raises DataError for a broken link among them."""
     files = folder.iterdir() if folder.is_dir() else ()
-    found = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
+    found = sorted(file for file in files if file.suffix.lower() in SUFFIXES and not is_hidden(file))
     for file in found:
         refuse_broken_link(file)
     return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.errors import DataError
+from synth.system.untrusted import is_hidden
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,16 @@ def open_pool(folder: Path, suffixes: tuple[str, ...], what: str) -> Pool:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of {what}")
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-    names = sorted(p.relative_to(folder).as_posix() for p in found)
+    names = [name for name in files_below(folder) if Path(name).suffix.lower() in suffixes]
     if not names:
         raise DataError(f"{folder}: no {what} ({', '.join(suffixes)}) in it")
     for name in names:
         if name.encode(errors="replace").decode() != name:
             raise DataError(f"{folder}: the name {name!a} is not UTF-8; rename the file")
     return Pool(folder, tuple(names))
+
+
+def files_below(folder: Path) -> list[str]:
+    """The files below `folder` that are the user's own, by their names relative to it, sorted."""
+    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(p.as_posix() for p in found if not is_hidden(p))
