@@ -7,6 +7,7 @@ from typing import Any, Literal
 Level = Literal["error", "warning", "info"]
 FAULTS: dict[str, tuple[Level, str]] = {
     "malformed": ("error", "cannot be read as COCO keypoints"),
+    "damaged": ("error", "file is not as it was rendered: emptied, cut or changed; render again to mend it"),
     "label_0": ("info", "category id 0 or less: fine here, other trainers take 0 for the background"),
     "schema": ("error", "the category's names, skeleton, flip_pairs or oks_sigmas contradict each other"),
     "other_object": ("error", "keypoint names differ from the object's"),

@@ -19,6 +19,7 @@ from synth.dataset.coco_exports import placeholder_names, plain_coco
 from synth.dataset.faults import FAULTS, FaultCount, FaultLog, is_integer
 from synth.dataset.formats import coco, shapes
 from synth.dataset.formats.table import find_format
+from synth.dataset.log import damages
 from synth.dataset.validate_objects import Frame, check_annotations
 from synth.errors import DataError
 from synth.system.json_files import read_json, safe_relative_path
@@ -53,7 +54,8 @@ class Report:
 
 
 def validate_dataset(path: Path, category: Category | None = None, object_: str | None = None) -> Report:
-    """Checks labels of any format (see synth.dataset.formats.table), and folders of several COCO files.
+    """Checks labels of any format (see synth.dataset.formats.table), and folders of several COCO files; of a
+    rendered set also that every file is as it was rendered.
 
     JSON, COCO's or one photo's, is read on after a fault; of the other formats the first is reported.
     category: of the object the data is meant for; None skips the comparison with it. object_: its name or
@@ -63,6 +65,8 @@ def validate_dataset(path: Path, category: Category | None = None, object_: str 
     schema = category.schema if category else None
     log = FaultLog()
     n_images = n_objects = n_trainable = n_decoded = 0
+    for damage in damages(path):
+        log.add("damaged", damage)
     label_format = find_format(path)
     counted = label_format.name in COUNTED
     files = _json_files(path) if counted else label_format.files(path)[:1]
