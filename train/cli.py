@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from synth.cli import example, synth_commands
 from synth.errors import UserError
+from synth.text import visible
 from train.cli_training import training_commands
 from train.cli_use import use_commands
 from train.device import chosen_device, tune_cpu
@@ -22,15 +24,19 @@ class Meshmark(click.Group):
     """Turns errors a user can mend into one line on stderr and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # as train.start left it
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            _say(f"error: {' '.join(str(error).split())}")
             ctx.exit(USER_ERROR)
         except OSError as error:
-            if error.filename is None:
-                raise
-            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            where = "" if error.filename is None else f"{error.filename}: "
+            _say(f"error: {where}{error.strerror or error}")
+            ctx.exit(USER_ERROR)
+        except MemoryError:
+            _say("error: there is not enough memory for this")
             ctx.exit(USER_ERROR)
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again (training: with --resume) to go on", err=True)
@@ -41,7 +47,12 @@ class Echo(logging.Handler):
     """What the library logs, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(record.getMessage(), err=True)
+        _say(record.getMessage())
+
+
+def _say(text: str) -> None:
+    """One line on stderr, whatever the names in it."""
+    click.echo(visible(text), err=True)
 
 
 @click.group(

@@ -25,9 +25,11 @@ from synth.objects.load import load_schema
 from synth.system.files import replacing
 from synth.system.json_files import read_json, safe_relative_path
 from synth.system.pictures import levels_up
+from synth.text import is_visible
 from synth.types import Array, KeypointSchema
 
 DEFAULT_SIGMA = 0.05
+MAX_MASK_PX = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Category:
     id: int
     name: str
     schema: KeypointSchema
+
+    def __post_init__(self) -> None:
+        if not is_visible(self.name):
+            raise DataError(f"category {self.name!a:.80}: a control character in its name")
 
 
 @dataclass(frozen=True)
@@ -257,7 +263,7 @@ def _add_annotation(
         numbers = [x, y, w, h, area, fraction, *keypoints.tolist()]
         if not all(math.isfinite(c) for c in numbers):
             raise DataError(f"{place}: a number is not finite")
-        _check_outline(row.get("segmentation"), place)
+        check_outline(row.get("segmentation"), place)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -280,10 +286,10 @@ def _annotation_name(row: Any) -> str:
     return f"annotation {row['id']!r:.40}" if known else "an entry of `annotations`"
 
 
-def _check_outline(segmentation: Any, place: str) -> None:
+def check_outline(segmentation: Any, place: str) -> None:
     """None, run lengths {"size", "counts"} or polygons [[x, y, …], …]. Raises DataError."""
     if isinstance(segmentation, dict):
-        sound = {"size", "counts"} <= segmentation.keys()
+        sound = _are_run_lengths(segmentation)
     else:
         polygons = segmentation or []
         sound = isinstance(polygons, list) and all(
@@ -292,6 +298,24 @@ def _check_outline(segmentation: Any, place: str) -> None:
         )
     if not sound:
         raise DataError(f"{place}: segmentation is neither run lengths nor polygons: {segmentation!r:.60}")
+
+
+def _are_run_lengths(rle: dict[str, Any]) -> bool:
+    """Of a mask that a picture can have: a few bytes may stand for any number of pixels."""
+    size, counts = rle.get("size"), rle.get("counts")
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(side) is int and side > 0 for side in size)
+    ):
+        return False
+    if size[0] * size[1] > MAX_MASK_PX:
+        return False
+    return isinstance(counts, str) or (
+        isinstance(counts, list)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and sum(counts) == size[0] * size[1]
+    )
 
 
 def _short(value: float) -> float | int:

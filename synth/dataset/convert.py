@@ -6,6 +6,7 @@ from pathlib import Path
 from synth.dataset.coco import Category, KeypointDataset
 from synth.dataset.formats.table import WRITTEN, read_labels
 from synth.errors import DataError
+from synth.system.files import sync_below, sync_folder
 
 
 def convert(source: Path, target: Path, to: str, category: Category | None, object_: str | None) -> int:
@@ -22,7 +23,12 @@ def convert(source: Path, target: Path, to: str, category: Category | None, obje
         if category is not None:
             _require(category, labelled.data, source)
         WRITTEN[to](labelled, object_, part)
+        sync_below(part)
         part.rename(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # a full disk names none
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return len(labelled.data.images)

@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from synth.text import visible
+
 Level = Literal["error", "warning", "info"]
 FAULTS: dict[str, tuple[Level, str]] = {
     "malformed": ("error", "cannot be read as COCO keypoints"),
@@ -63,7 +65,7 @@ class FaultLog:
         self.counts[kind] += 1
         kept = self.examples.setdefault(kind, [])
         if len(kept) < EXAMPLES_KEPT:
-            kept.append(self.prefix + where)
+            kept.append(visible(self.prefix + where))
 
     def faults(self) -> tuple[FaultCount, ...]:
         return tuple(FaultCount(k, self.counts[k], tuple(self.examples[k])) for k in FAULTS if self.counts[k])

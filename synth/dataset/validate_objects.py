@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.dataset.coco import check_outline
 from synth.dataset.faults import FaultLog, is_integer
+from synth.errors import DataError
 from synth.types import Array
 
 _SLACK_PX = 1.0
@@ -47,6 +49,10 @@ def check_annotations(
             log.add("unknown_category", f"{where}: category_id {row['category_id']}")
             continue
         where += f" of image {row['image_id']}"
+        try:
+            check_outline(row.get("segmentation"), where)
+        except DataError as error:
+            log.add("malformed", str(error))
         labelled = _check_numbers(row, keypoint_counts[row["category_id"]], where, log)
         if labelled is not None:
             inside = _check_geometry(*labelled, frames[row["image_id"]], where, log)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from synth.errors import DataError
-from synth.system.terminal import is_visible
 from synth.system.untrusted import read_untrusted_text
+from synth.text import is_visible
 
 MAX_JSON_BYTES = 4 << 30
 MAX_JSON_VALUES = 100_000_000

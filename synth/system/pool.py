@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.errors import DataError
-from synth.system.untrusted import is_hidden
+from synth.system.untrusted import is_hidden, read_untrusted
+
+MAX_FILE_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,16 @@ class Pool:
         """SHA-256 over the names and contents of all files."""
         digest = hashlib.sha256()
         for name in (*self.names, *self.beside):
-            digest.update(name.encode() + b"\0" + self.path(name).read_bytes())
+            digest.update(name.encode() + b"\0" + read_untrusted(self.path(name), MAX_FILE_BYTES))
         return digest.hexdigest()
 
     def hashes(self) -> dict[str, str]:
         """File name -> SHA-256, of all files."""
         paths = sorted(self.path(name) for name in (*self.names, *self.beside))
         return {
-            path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            path.relative_to(self.folder).as_posix(): hashlib.sha256(
+                read_untrusted(path, MAX_FILE_BYTES)
+            ).hexdigest()
             for path in paths
         }
 

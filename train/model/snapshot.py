@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from safetensors import SafetensorError
@@ -27,15 +28,17 @@ from torch import Tensor
 
 from synth.dataset.coco import Category, category_from_json, category_to_json
 from synth.dataset.formats.table import label_files
-from synth.errors import DataError, EnvironmentProblem
+from synth.errors import DataError, EnvironmentProblem, UserError
 from synth.system.files import sync_below, sync_folder
-from synth.system.json_files import read_json
+from synth.system.json_files import MAX_JSON_BYTES, read_json
+from synth.system.untrusted import read_untrusted
 from synth.types import Array
 from train.config import TrainConfig, saved_config
 from train.model.build import build_model
 from train.model.detector import KeypointDetector
 from train.model.heatmaps import UNCALIBRATED, Calibration
 from train.model.tensor_files import (
+    MAX_BYTES,
     check_header,
     look_of,
     read_tensors,
@@ -45,6 +48,7 @@ from train.model.tensor_files import (
 
 log = logging.getLogger(__name__)
 FORMAT = 3
+MAX_OBJECTS, MAX_KEYPOINTS = 1000, 1000
 REPLACED = ".replaced"
 """In a snapshot that is being swapped in: the one before."""
 MODEL, META, OPTIM, STATE = "model.safetensors", "meta.json", "optim.safetensors", "state.json"
@@ -97,14 +101,14 @@ def labels_hash(path: Path) -> str:
     """SHA-256 over the annotation files of a data set, in name order."""
     digest = sha256()
     for file in label_files(path):
-        digest.update(file.read_bytes())
+        digest.update(read_untrusted(file, MAX_JSON_BYTES))
     return digest.hexdigest()
 
 
 def weights_hash(folder: Path) -> str:
     """SHA-256 of a snapshot's weights."""
     try:
-        return sha256((folder / MODEL).read_bytes()).hexdigest()
+        return sha256(read_untrusted(folder / MODEL, MAX_BYTES)).hexdigest()
     except OSError as error:
         raise DataError(f"{folder / MODEL}: not readable: {error.strerror}") from error
 
@@ -186,9 +190,9 @@ def read_meta(folder: Path) -> Meta:
                 f"{where}: format {raw['format']}, expected {FORMAT}; it was written by another version of "
                 "Meshmark, train again"
             )
-        if not len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
+        if not MAX_OBJECTS >= len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
             raise DataError(f"{where}: objects, keypoints_m and calibration are not equally many")
-        return Meta(
+        meta = Meta(
             config=saved_config(raw["config"], where),
             categories=tuple(category_from_json(entry, where) for entry in raw["objects"]),
             keypoints_m=tuple(map(_points, raw["keypoints_m"])),
@@ -198,8 +202,13 @@ def read_meta(folder: Path) -> Meta:
             calibration=tuple(map(_calibration, raw["calibration"])),
             smallest_share=raw.get("smallest_share"),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
+        if max(len(category.schema) for category in meta.categories) > MAX_KEYPOINTS:
+            raise DataError(f"{where}: an object of more than {MAX_KEYPOINTS} keypoints")
+        if not np.isfinite(meta.calibration).all():
+            raise DataError(f"{where}: calibration is not finite")
+        return meta
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
             raise
         raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
 

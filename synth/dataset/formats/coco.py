@@ -29,10 +29,10 @@ def finds(path: Path) -> bool:
 
 def files(path: Path) -> list[Path]:
     """`path` itself unless it is another tool's, or the COCO files of the folder or of its parts."""
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return [] if kind_of(path) in OTHER_TOOLS else [path]
     for name in NAMES:
-        if (path / name).is_file():
+        if (path / name).exists():
             return [path / name]
     found = _coco_files(json_files(path))
     if found or not path.is_dir():
