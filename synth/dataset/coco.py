@@ -191,15 +191,11 @@ def _item(row: dict[str, Any], first: bool) -> bytes:
     return (("" if first else ", ") + json.dumps(row)).encode()
 
 
-def read_coco(path: Path) -> KeypointDataset:
-    """Reads a COCO keypoints file; every structural fault is a DataError naming file and entry."""
-    return parse_coco(read_json(path), path)
-
-
-def parse_coco(raw: Any, path: Path) -> KeypointDataset:
-    """The content of the COCO file `path`; see read_coco."""
+def read_coco(path: Path, folder: Path | None = None) -> KeypointDataset:
+    """Reads a COCO keypoints file; every structural fault is a DataError naming file and entry. folder: see
+    synth.system.untrusted.open_untrusted."""
     where = str(path)
-    raw = plain_coco(raw, where)
+    raw = plain_coco(read_json(path, folder), where)
     if not isinstance(raw, dict) or not all(
         isinstance(raw.get(key), list) for key in ("images", "annotations", "categories")
     ):

@@ -49,10 +49,10 @@ def read(path: Path, asked: Sequence[Category], object_: str | None) -> Labelled
     """
     found = files(path)
     if len(found) == 1:
-        data = read_coco(found[0])
+        data = read_coco(found[0], path)
         paths, source = _image_paths(found[0], data), found[0]
     else:
-        parts = [read_coco(file) for file in found]
+        parts = [read_coco(file, path) for file in found]
         paths = [p for file, part in zip(found, parts, strict=True) for p in _image_paths(file, part)]
         data, source = _merged(parts, paths, path), path
     return LabelledImages(named_as(data, asked, str(source)), tuple(paths), source)

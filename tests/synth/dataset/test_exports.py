@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -447,3 +450,75 @@ def test_what_is_left_out_is_said_on_the_command_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["convert", str(folder), str(tmp_path / "out"), "--to", "coco"])
     assert "val: none is not there, left out" in done.stderr
     assert logging.getLogger("synth").handlers
+
+
+@pytest.mark.parametrize(
+    "rle",
+    [
+        {"size": [1_000_000, 1_000_000], "counts": "0"},
+        {"size": [65_536, 65_536], "counts": "0"},
+        {"size": [48, -64], "counts": "0"},
+        {"size": [48, 64.0], "counts": "0"},
+        {"size": [48, 64], "counts": [48 * 64 + 1]},
+        {"size": [48, 64], "counts": [-1, 48 * 64 + 1]},
+        {"size": [48, 64], "counts": 7},
+    ],
+)
+def test_masks_that_no_picture_has_are_refused_and_counted(tmp_path: Path, rle: dict[str, Any]) -> None:
+    content = coco(["a.png"])
+    content["annotations"][0]["segmentation"] = rle
+    picture(tmp_path / "a.png")
+    file = write(tmp_path / "labels.json", content)
+    with pytest.raises(DataError, match="annotation 0: segmentation is neither run lengths nor polygons"):
+        read_labels(file)
+    done = CliRunner().invoke(main, ["validate", str(file)])
+    assert done.exit_code == 2
+    assert "segmentation" in done.stdout
+
+
+def test_label_files_that_lead_out_of_the_folder_are_not_opened(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("guest:x:0:0:/home/guest")
+    for make in (
+        lambda folder: (folder / "annotations.json").symlink_to(secret),
+        lambda folder: (yolo(folder, {"train": "images"}, ["images/a.png"]) / "labels/a.txt").unlink(),
+    ):
+        folder = tmp_path / "set"
+        folder.mkdir()
+        make(folder)
+        if (folder / "labels").is_dir():
+            (folder / "labels" / "a.txt").symlink_to(secret)
+        done = CliRunner().invoke(main, ["convert", str(folder), str(tmp_path / "out"), "--to", "coco"])
+        assert done.exit_code == 2
+        assert "is a link that leads out of" in done.stderr
+        assert "guest:" not in done.output
+        shutil.rmtree(folder)
+
+
+def test_a_pipe_among_the_images_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "annotations.json", coco(["a.png"]))
+    os.mkfifo(tmp_path / "set" / "a.png")
+    for command in (["convert", "out", "--to", "coco"], ["preview"], ["validate"]):
+        arguments = [
+            command[0],
+            str(tmp_path / "set"),
+            *(str(tmp_path / a) if a == "out" else a for a in command[1:]),
+        ]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 2
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    picture(tmp_path / "set" / "a.png")
+    write(tmp_path / "set" / "annotations.json", coco(["a.png"]))
+    free = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, free[1]))
+    try:
+        done = CliRunner().invoke(
+            main, ["convert", str(tmp_path / "set"), str(tmp_path / "out"), "--to", "coco"]
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, free)
+    assert done.exit_code == 2
+    assert done.stderr.endswith(": File too large\n")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
