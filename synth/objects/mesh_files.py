@@ -1,6 +1,7 @@
 """Mesh files from others, read with suspicion: known formats, bounded sizes, nothing outside their folder."""
 
 import json
+import logging
 import math
 import struct
 from collections import Counter
@@ -15,8 +16,10 @@ from PIL import Image
 from trimesh.util import decode_text
 
 from synth.errors import AssetError
+from synth.objects.gltf_budget import check_budget, check_textures
 from synth.objects.mtl import libraries, plain, with_surface_maps
 
+logging.getLogger("trimesh").addHandler(logging.NullHandler())  # what matters is said by our errors
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 PLACES = "KHR_texture_transform"
 DRAWN_EXTENSIONS = (
@@ -114,6 +117,8 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
         header = _gltf_header(path) if suffix in (".glb", ".gltf") else None
         if header is not None:
             _check_gltf(header)
+            check_budget(header)
+            check_textures(header, path)
         # processing would drop what is not finite unseen
         scene = trimesh.load_scene(path, resolver=folder, process=False)
         with_surface_maps(scene, folder)
