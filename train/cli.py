@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ class Meshmark(click.Group):
     """Turns errors a user can mend into one line on stderr and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # as train.start left it
         try:
             return super().invoke(ctx)
         except UserError as error:

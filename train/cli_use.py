@@ -10,8 +10,8 @@ import click
 
 from synth.cli import example
 from synth.errors import ConfigError
-from train.cli_training import smallest_object
 from synth.text import visible
+from train.cli_training import smallest_object
 from train.device import chosen_device, tune_cpu
 
 if TYPE_CHECKING:

@@ -9,15 +9,20 @@ INTERRUPTED = 130
 
 def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in the background
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, _interrupt)
     from train.cli import main as command
 
     command()
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    os.write(2, b"interrupted\n")
-    os._exit(INTERRUPTED)
+def _interrupt(_signal: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, but leaves at once where a module loads: some would swallow it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"interrupted\n")
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
