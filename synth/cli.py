@@ -185,9 +185,9 @@ class _FormatName(click.ParamType[str]):
     name = "format"
 
     def _choice(self) -> click.Choice[str]:
-        from synth.dataset.formats.table import FORMATS
+        from synth.dataset.formats.table import WRITTEN
 
-        return click.Choice([label_format.name for label_format in FORMATS])
+        return click.Choice(list(WRITTEN))
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return self._choice().get_metavar(param, ctx)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.checks import check_arrays, check_numbers, check_one_of
+from synth.text import is_visible
 
 Array = NDArray[np.float64]
 Rgb = NDArray[np.uint8]
@@ -44,7 +45,9 @@ class KeypointSchema:
     def __post_init__(self) -> None:
         k = len(self.names)
         if len(set(self.names)) != k:
-            raise ValueError(f"names a keypoint twice: {list(self.names)}")
+            raise ValueError(f"names a keypoint twice: {list(self.names)!r:.200}")
+        if not all(map(is_visible, self.names)):
+            raise ValueError(f"names of keypoints hold a control character: {list(self.names)!a:.200}")
         for number in (index + 1 for pair in self.skeleton for index in pair):
             if not 1 <= number <= k:
                 raise ValueError(f"skeleton joins keypoint {number}, counted from 1, of {k}")

@@ -10,6 +10,7 @@ import click
 
 from synth.cli import example, synth_commands
 from synth.errors import UserError
+from synth.text import visible
 from train.cli_training import training_commands
 from train.cli_use import use_commands
 from train.device import chosen_device, tune_cpu
@@ -25,12 +26,14 @@ class Meshmark(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            _say(f"error: {' '.join(str(error).split())}")
             ctx.exit(USER_ERROR)
         except OSError as error:
-            if error.filename is None:
-                raise
-            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            where = "" if error.filename is None else f"{error.filename}: "
+            _say(f"error: {where}{error.strerror or error}")
+            ctx.exit(USER_ERROR)
+        except MemoryError:
+            _say("error: there is not enough memory for this")
             ctx.exit(USER_ERROR)
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again (training: with --resume) to go on", err=True)
@@ -41,7 +44,12 @@ class Echo(logging.Handler):
     """What the library logs, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(record.getMessage(), err=True)
+        _say(record.getMessage())
+
+
+def _say(text: str) -> None:
+    """One line on stderr, whatever the names in it."""
+    click.echo(visible(text), err=True)
 
 
 @click.group(
@@ -52,10 +60,11 @@ class Echo(logging.Handler):
 @click.version_option(package_name="meshmark", message="%(prog)s %(version)s")
 def main() -> None:
     """From a mesh with named keypoints to a keypoint detector that works on real photos."""
-    log = logging.getLogger("train")
-    if not log.handlers:
-        log.setLevel(logging.INFO)
-        log.addHandler(Echo())
+    for package in ("synth", "train"):
+        log = logging.getLogger(package)
+        if not log.handlers:
+            log.setLevel(logging.INFO)
+            log.addHandler(Echo())
 
 
 @main.command("doctor", epilog=example("meshmark doctor"))

@@ -10,6 +10,7 @@ import click
 
 from synth.cli import example
 from synth.errors import ConfigError
+from synth.text import visible
 from train.cli_training import smallest_object
 from train.device import chosen_device, tune_cpu
 
@@ -250,7 +251,7 @@ def say_how_near(
 def exit_if_failed(failed: Mapping[str, str]) -> None:
     """Names the pictures that could not be read; exit code 1 if there are any."""
     for reason in failed.values():
-        click.echo(f"left out: {reason}", err=True)
+        click.echo(visible(f"left out: {reason}"), err=True)
     if failed:
         click.echo(f"{len(failed)} of the files given could not be read", err=True)
         sys.exit(1)

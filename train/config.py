@@ -65,23 +65,27 @@ class ModelConfig(Section):
     crop_reach: Annotated[float, Field(ge=1, le=4)] = 1.3
     strides: tuple[int, ...] = STRIDES
     proposal_strides: tuple[int, ...] = (8, 16, 32)
-    fpn_channels: Annotated[int, Field(ge=8)] = 64
-    anchor_sizes: tuple[Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)], ...]
-    anchor_ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
-    rpn_pre_nms: Annotated[int, Field(ge=1)] = 500
-    rpn_post_nms: Annotated[int, Field(ge=1)] = 200
-    rpn_regions: Annotated[int, Field(ge=2)] = 128
-    box_head_channels: Annotated[int, Field(ge=8)] = 256
-    keypoint_canonical_px: Annotated[int, Field(ge=1)] = 224
-    keypoint_regions: Annotated[int, Field(ge=1)] = 12
+    fpn_channels: Annotated[int, Field(ge=8, le=1024)] = 64
+    anchor_sizes: tuple[
+        Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(min_length=1, max_length=64)], ...
+    ]
+    anchor_ratios: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=64)] = (0.5, 1.0, 2.0)
+    rpn_pre_nms: Annotated[int, Field(ge=1, le=100_000)] = 500
+    rpn_post_nms: Annotated[int, Field(ge=1, le=100_000)] = 200
+    rpn_regions: Annotated[int, Field(ge=2, le=100_000)] = 128
+    box_head_channels: Annotated[int, Field(ge=8, le=4096)] = 256
+    keypoint_canonical_px: Annotated[int, Field(ge=1, le=8192)] = 224
+    keypoint_regions: Annotated[int, Field(ge=1, le=10_000)] = 12
     keypoint_reach: Annotated[float, Field(ge=1, le=2)] = 1.0
-    keypoint_cells: Annotated[int, Field(ge=4)] = 14
-    keypoint_head_layers: Annotated[int, Field(ge=1)] = 4
-    keypoint_head_channels: Annotated[int, Field(ge=8)] = 128
-    keypoint_head_dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
-    regions: Annotated[int, Field(ge=2)] = 48
+    keypoint_cells: Annotated[int, Field(ge=4, le=128)] = 14
+    keypoint_head_layers: Annotated[int, Field(ge=1, le=64)] = 4
+    keypoint_head_channels: Annotated[int, Field(ge=8, le=2048)] = 128
+    keypoint_head_dilations: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=64)
+    ] = (1,)
+    regions: Annotated[int, Field(ge=2, le=10_000)] = 48
     positive_share: Share = 0.25
-    detections: Annotated[int, Field(ge=1)] = 20
+    detections: Annotated[int, Field(ge=1, le=10_000)] = 20
     score_threshold: Share = 0.05
     box_nms: Share = 0.5
 
@@ -124,7 +128,7 @@ class OptimConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_share: Share = 0.1
     clip_norm: Positive = 5.0
-    accumulate: Annotated[int, Field(ge=1)] = 1
+    accumulate: Annotated[int, Field(ge=1, le=100_000)] = 1
 
 
 class AugmentConfig(Section):
@@ -180,13 +184,13 @@ class DataConfig(Section):
     holdout: share of the training images kept for validation when no validation set is given.
     """
 
-    batch_size: Annotated[int, Field(ge=1)] = 4
-    real_fraction: Share | Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
-    workers: Annotated[int, Field(ge=0)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=100_000)] = 4
+    real_fraction: Share | Annotated[tuple[Share, ...], Field(min_length=1, max_length=1000)] | None = None
+    workers: Annotated[int, Field(ge=0, le=10_000)] = 1
     min_visible_fraction: Share = 0.25
     box_margin_px: Annotated[float, Field(ge=0)] = 2.0
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    max_validation_images: Annotated[int, Field(ge=1)] = 60
+    max_validation_images: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     augment: AugmentConfig = AugmentConfig()
     crops: CropConfig = CropConfig()
 
@@ -199,9 +203,9 @@ class ScheduleConfig(Section):
         better, or until the rest of max_steps is needed for its fall; then it falls to 0, and the run ends.
     """
 
-    max_steps: Annotated[int, Field(ge=1)] = 1000
+    max_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
     max_minutes: Positive | None = None
-    steps_per_epoch: Annotated[int, Field(ge=1)] = 250
+    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000_000)] = 250
     until_learned: bool = False
 
     @model_validator(mode="after")

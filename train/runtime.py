@@ -23,6 +23,17 @@ READABLE = (2, 3, FORMAT)
 """Files of format 2 have no crops, those of 2 and 3 no visibility."""
 METADATA = "meshmark"
 MAX_FILE_BYTES = 2_000_000_000
+EXTERNAL_DATA = b"\x0a\x08location"
+"""How ONNX begins the entry that names another file: key 1 of StringStringEntryProto, 8 letters."""
+LIMITS = {
+    "long_side_px": (16, 16384),
+    "score": (0, 1),
+    "nms": (0, 1),
+    "crop_px": (0, 8192),
+    "crop_reach": (1, 16),
+    "network_score": (0, 1),
+}
+"""Least and largest value of the numbers in the metadata."""
 SAME_SHARE = 0.05
 SAME_IOU = 0.3
 """Least overlap of what a second look finds with what it looks at."""
@@ -249,13 +260,14 @@ class OnnxDetector:
             raise ValueError(f"{path}: no such file, expected an exported .onnx file")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_FILE_BYTES}")
+        content = path.read_bytes()
+        if EXTERNAL_DATA in content:
+            raise ValueError(f"{path}: keeps its weights in other files, expected them in the file itself")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ValueError(f"{path}: not an ONNX file that onnxruntime can run: {error}") from error
         exported = read_metadata(dict(session.get_modelmeta().custom_metadata_map), str(path))
@@ -349,7 +361,7 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
             raise ValueError(
                 f"format {raw['format']}, expected {FORMAT}: export it again, with this file's own version"
             )
-        return Exported(
+        exported = Exported(
             objects=tuple(map(_exported_object, raw["objects"])),
             long_side_px=int(raw["long_side_px"]),
             score=float(raw["score"]),
@@ -360,8 +372,12 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
             tiling=Tiling(**raw.get("tiling", {})),
             detections=raw.get("detections"),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{where}: damaged {METADATA!r} metadata: {error!r}") from error
+        for field, (least, most) in LIMITS.items():
+            if not least <= getattr(exported, field) <= most:
+                raise ValueError(f"{field} {getattr(exported, field)}, expected {least} to {most}")
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{where}: damaged {METADATA!r} metadata: {error!r:.300}") from error
+    return exported
 
 
 def _exported_object(raw: dict[str, Any]) -> ExportedObject:

@@ -19,14 +19,18 @@ from typing import Any
 import numpy as np
 
 from synth.checks import check_arrays, check_numbers
+from synth.dataset.coco_exports import plain_coco
 from synth.errors import DataError
 from synth.objects.load import load_schema
 from synth.system.files import replacing
 from synth.system.json_files import read_json, safe_relative_path
+from synth.system.pictures import levels_up
+from synth.text import is_visible
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, Array, KeypointSchema
 
 DEFAULT_SIGMA = 0.05
 VISIBILITIES = {float(NOT_LABELLED), float(OCCLUDED), float(VISIBLE)}
+MAX_MASK_PX = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Category:
     id: int
     name: str
     schema: KeypointSchema
+
+    def __post_init__(self) -> None:
+        if not is_visible(self.name):
+            raise DataError(f"category {self.name!a:.80}: a control character in its name")
 
 
 @dataclass(frozen=True)
@@ -184,10 +192,11 @@ def _item(row: dict[str, Any], first: bool) -> bytes:
     return (("" if first else ", ") + json.dumps(row)).encode()
 
 
-def read_coco(path: Path) -> KeypointDataset:
-    """Reads a COCO keypoints file; every structural fault is a DataError naming file and entry."""
-    raw = read_json(path)
+def read_coco(path: Path, folder: Path | None = None) -> KeypointDataset:
+    """Reads a COCO keypoints file; every structural fault is a DataError naming file and entry. folder: see
+    synth.system.untrusted.open_untrusted."""
     where = str(path)
+    raw = plain_coco(read_json(path, folder), where)
     if not isinstance(raw, dict) or not all(
         isinstance(raw.get(key), list) for key in ("images", "annotations", "categories")
     ):
@@ -205,10 +214,11 @@ def read_coco(path: Path) -> KeypointDataset:
         raise DataError(f"{where}: an entry of `images` is malformed: {error!r}") from error
     for row in raw["annotations"]:
         _add_annotation(row, categories, by_image, where)
+    up = levels_up(path)
     images = tuple(
         ImageLabels(
             id=row["id"],
-            file_name=safe_relative_path(row.get("file_name"), f"{where}: image {row['id']}"),
+            file_name=safe_relative_path(row.get("file_name"), f"{where}: image {row['id']}", up),
             width=_size(row, "width", where),
             height=_size(row, "height", where),
             annotations=tuple(by_image[row["id"]]),
@@ -257,11 +267,11 @@ def _add_annotation(
             raise DataError(
                 f"{place}: area {area:g}, visible_fraction {fraction:g}, expected 0 or more, 0 to 1"
             )
-        _check_outline(row.get("segmentation"), place)
+        check_outline(row.get("segmentation"), place)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: an entry of `annotations` is malformed: {error!r}") from error
+        raise DataError(f"{where}: {_annotation_name(row)} is malformed: {error!r:.200}") from error
     by_image[row["image_id"]].append(
         Annotation(
             category_id=row["category_id"],
@@ -283,10 +293,15 @@ def _number(row: dict[str, Any], key: str, place: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _check_outline(segmentation: Any, place: str) -> None:
+def _annotation_name(row: Any) -> str:
+    known = isinstance(row, dict) and "id" in row
+    return f"annotation {row['id']!r:.40}" if known else "an entry of `annotations`"
+
+
+def check_outline(segmentation: Any, place: str) -> None:
     """None, run lengths {"size", "counts"} or polygons [[x, y, …], …]. Raises DataError."""
     if isinstance(segmentation, dict):
-        sound = {"size", "counts"} <= segmentation.keys()
+        sound = _are_run_lengths(segmentation)
     else:
         polygons = segmentation or []
         sound = isinstance(polygons, list) and all(
@@ -295,6 +310,24 @@ def _check_outline(segmentation: Any, place: str) -> None:
         )
     if not sound:
         raise DataError(f"{place}: segmentation is neither run lengths nor polygons: {segmentation!r:.60}")
+
+
+def _are_run_lengths(rle: dict[str, Any]) -> bool:
+    """Of a mask that a picture can have: a few bytes may stand for any number of pixels."""
+    size, counts = rle.get("size"), rle.get("counts")
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(side) is int and side > 0 for side in size)
+    ):
+        return False
+    if size[0] * size[1] > MAX_MASK_PX:
+        return False
+    return isinstance(counts, str) or (
+        isinstance(counts, list)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and sum(counts) == size[0] * size[1]
+    )
 
 
 def _short(value: float) -> float | int:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.dataset.coco import Category, KeypointDataset
-from synth.dataset.formats.table import FORMATS, read_labels
+from synth.dataset.formats.table import WRITTEN, read_labels
 from synth.dataset.plausible import with_likely_areas
 from synth.errors import DataError
+from synth.system.files import sync_below, sync_folder
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,13 @@ def convert(
         labelled, areas = with_likely_areas(read_labels(source, (category,) if category else (), object_))
         if category is not None:
             _require(category, labelled.data, source)
-        (label_format,) = (f for f in FORMATS if f.name == to)
-        label_format.write(labelled, object_, part)
+        WRITTEN[to](labelled, object_, part)
+        sync_below(part)
         part.rename(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # a full disk names none
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Conversion(len(labelled.data.images), areas)

@@ -4,10 +4,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from synth.text import visible
+
 Level = Literal["error", "warning", "info"]
 FAULTS: dict[str, tuple[Level, str]] = {
     "malformed": ("error", "cannot be read as COCO keypoints"),
-    "label_0": ("error", "category id 0 or less: 0 is the background's label, such objects are never learnt"),
+    "damaged": ("error", "file is not as it was rendered: emptied, cut or changed; render again to mend it"),
+    "label_0": ("info", "category id 0 or less: fine here, other trainers take 0 for the background"),
     "schema": ("error", "the category's names, skeleton, flip_pairs or oks_sigmas contradict each other"),
     "other_object": ("error", "keypoint names differ from the object's"),
     "unknown_category": ("error", "category_id is not in `categories`"),
@@ -65,7 +68,7 @@ class FaultLog:
         self.counts[kind] += 1
         kept = self.examples.setdefault(kind, [])
         if len(kept) < EXAMPLES_KEPT:
-            kept.append(self.prefix + where)
+            kept.append(visible(self.prefix + where))
 
     def faults(self) -> tuple[FaultCount, ...]:
         return tuple(FaultCount(k, self.counts[k], tuple(self.examples[k])) for k in FAULTS if self.counts[k])

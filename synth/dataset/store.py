@@ -1,10 +1,13 @@
 """How a rendered data set lies on the disk: images and, per image in index order, its row of the log.
 
+A row says how large its image is; rows of earlier versions do not.
+
 `folder`: images/*.jpg and scenes.jsonl (scenes-00001.jsonl, … for every further 10,000). `webdataset`: tar
 shards that hold both. What is on the disk is a prefix of the data set, whenever a run is killed; the next run
-goes on behind it.
+goes on behind it. An image that was reported as stored is on the disk, power cuts included.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -14,7 +17,7 @@ from typing import Protocol
 
 from synth.config import LAYOUTS
 from synth.errors import DataError
-from synth.system.files import write_bytes
+from synth.system.files import remove_leftovers, sync, sync_folder, write_bytes
 from synth.system.shards import END, members, pack, read_member
 
 LOG_IMAGES = 10_000
@@ -72,26 +75,36 @@ class FolderStore:
         logs = self._logs()
         for log in logs:
             end = 0
-            with log.open("rb") as lines:
+            with log.open("r+b") as lines:
                 for line in lines:
-                    if not line.endswith(b"\n") or not (self._out / self.image_name(images)).exists():
+                    if not line.endswith(b"\n") or not is_whole(line, images, self._size(images)):
                         break
                     images, end = images + 1, end + len(line)
-            if end < log.stat().st_size:
-                os.truncate(log, end)
-                break
+                if end < log.stat().st_size:
+                    lines.truncate(end)
+                    sync(lines)
+                    break
         for log in logs:
             log.unlink()
+        if (self._out / "images").is_dir():
+            remove_leftovers(self._out / "images")
         return images
+
+    def _size(self, index: int) -> int:
+        try:
+            return (self._out / self.image_name(index)).stat().st_size
+        except OSError:
+            return 0
 
     def append(self, start: int, images: Iterable[StoredImage]) -> Iterator[None]:
         for number, group in groupby(enumerate(images, start), lambda image: image[0] // LOG_IMAGES):
             (self._out / "images").mkdir(exist_ok=True)
             with self._log(number).open("ab") as log:
+                sync_folder(self._out)
                 for index, (jpeg, row) in group:
                     write_bytes(self._out / self.image_name(index), jpeg)
                     log.write(row)
-                    log.flush()
+                    sync(log)
                     yield
 
     def rows(self) -> Iterator[bytes]:
@@ -140,8 +153,10 @@ class ShardStore:
                 shutil.copyfile(shard, part)
                 os.truncate(part, _whole_samples(shard, number)[1])
             with part.open("ab") as file:
+                sync_folder(self._out)
                 for index, (jpeg, row) in group:
                     file.write(pack(f"{index:07d}.jpg", jpeg) + pack(f"{index:07d}.json", row))
+                    sync(file)
                     yield
                 end = file.tell()
             _finish(part, end, shard)
@@ -162,6 +177,16 @@ class ShardStore:
         return self._out / f".shard-{number:05d}.tar.part"
 
 
+def is_whole(line: bytes, index: int, image_bytes: int) -> bool:
+    """Whether a line of the log is the row of image `index` and that image has the size it says."""
+    try:
+        row = json.loads(line)
+        expected = row.get("image", {}).get("bytes", image_bytes)
+        return bool(row["index"] == index and 0 < image_bytes == expected)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return False
+
+
 def _whole_samples(shard: Path, number: int) -> tuple[int, int]:
     """How many samples the file holds from its beginning, each a JPEG and a JSON, and where the last ends."""
     held = end = 0
@@ -172,6 +197,8 @@ def _whole_samples(shard: Path, number: int) -> tuple[int, int]:
         for jpeg, row in zip(files, files, strict=False):
             index = number * SHARD_IMAGES + held
             if (jpeg.name, row.name) != (f"{index:07d}.jpg", f"{index:07d}.json"):
+                break
+            if not is_whole(read_member(shard, row), index, jpeg.size):
                 break
             held, end = held + 1, row.end
     except DataError:
@@ -185,4 +212,6 @@ def _finish(part: Path, end: int, shard: Path) -> None:
         file.truncate(end)
         file.seek(end)
         file.write(END)
+        sync(file)
     part.replace(shard)
+    sync_folder(shard.parent)

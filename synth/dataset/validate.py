@@ -15,13 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from synth.dataset.coco import Category, coco_content
+from synth.dataset.coco_exports import placeholder_names, plain_coco
 from synth.dataset.faults import FAULTS, FaultCount, FaultLog, is_integer
 from synth.dataset.formats import coco, shapes
 from synth.dataset.formats.table import find_format
+from synth.dataset.log import damages
 from synth.dataset.validate_objects import Frame, check_annotations
 from synth.errors import DataError
 from synth.system.json_files import read_json, safe_relative_path
-from synth.system.pictures import find_image, upright_size
+from synth.system.pictures import find_image, levels_up, upright_size
 from synth.system.shards import open_file
 from synth.types import KeypointSchema
 
@@ -52,7 +54,8 @@ class Report:
 
 
 def validate_dataset(path: Path, category: Category | None = None, object_: str | None = None) -> Report:
-    """Checks labels of any format (see synth.dataset.formats.table), and folders of several COCO files.
+    """Checks labels of any format (see synth.dataset.formats.table), and folders of several COCO files; of a
+    rendered set also that every file is as it was rendered.
 
     JSON, COCO's or one photo's, is read on after a fault; of the other formats the first is reported.
     category: of the object the data is meant for; None skips the comparison with it. object_: its name or
@@ -62,6 +65,8 @@ def validate_dataset(path: Path, category: Category | None = None, object_: str 
     schema = category.schema if category else None
     log = FaultLog()
     n_images = n_objects = n_trainable = n_decoded = 0
+    for damage in damages(path):
+        log.add("damaged", damage)
     label_format = find_format(path)
     counted = label_format.name in COUNTED
     files = _json_files(path) if counted else label_format.files(path)[:1]
@@ -69,7 +74,7 @@ def validate_dataset(path: Path, category: Category | None = None, object_: str 
         log.prefix = ""
         try:
             if counted:
-                raw = read_json(file)
+                raw = plain_coco(read_json(file, path), str(file))
                 raw = shapes.coco_content(raw, file, path, category) if shapes.is_shapes(raw) else raw
             else:
                 raw = coco_content(label_format.read(path, (category,) if category else (), object_).data)
@@ -154,7 +159,7 @@ def _check_categories(
         counts[row["id"]] = len(names)
         for fault in _schema_faults(row, names):
             log.add("schema", f"{where}: {fault}")
-        if schema is not None and tuple(names) != schema.names:
+        if schema is not None and tuple(names) not in (schema.names, placeholder_names(len(schema))):
             log.add(
                 "other_object", f"{where}: {', '.join(map(str, names))} instead of {', '.join(schema.names)}"
             )
@@ -207,7 +212,7 @@ def _check_image(row: dict[str, Any], file: Path, decode: bool, where: str, log:
     declared = (row.get("width"), row.get("height"))
     frame = Frame(float(declared[0]), float(declared[1])) if all(map(_is_size, declared)) else None  # type: ignore[arg-type]
     try:
-        name = safe_relative_path(row.get("file_name"), where)
+        name = safe_relative_path(row.get("file_name"), where, levels_up(file))
     except DataError:
         log.add("path_escape", where)
         return frame

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.dataset.coco import check_outline
 from synth.dataset.faults import FaultLog, is_integer
 from synth.dataset.plausible import NORMALISED_MAX, Placed, likely_area, set_fault
+from synth.errors import DataError
 from synth.types import Array
 
 _SLACK_PX = 1.0
@@ -49,12 +51,16 @@ def check_annotations(
             log.add("unknown_category", f"{where}: category_id {row['category_id']}")
             continue
         where += f" of image {row['image_id']}"
+        try:
+            check_outline(row.get("segmentation"), where)
+        except DataError as error:
+            log.add("malformed", str(error))
         labelled = _check_numbers(row, keypoint_counts[row["category_id"]], where, log)
         if labelled is not None:
             frame = frames[row["image_id"]]
             placed.append(_placed(*labelled, frame, where))
             inside = _check_geometry(*labelled, frame, where, log)
-            trainable += inside and row["category_id"] > 0 and not row.get("iscrowd")
+            trainable += inside and not row.get("iscrowd")
     for image_id in frames.keys() - used:
         log.add("no_objects", f"image {image_id}")
     fault = set_fault(placed)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
-from synth.dataset.log import log_row
+from synth.dataset.log import checksum, log_row
 from synth.dataset.store import StoredImage
 from synth.generate.job import RenderJob
 from synth.labels import make_labels
@@ -57,4 +57,5 @@ class Images:
     def stored(self, index: int) -> StoredImage:
         """The image as synth.dataset.store keeps it."""
         jpeg, scene, labels = self.render(index)
-        return jpeg, (json.dumps(log_row(scene, labels)) + "\n").encode()
+        row = {**log_row(scene, labels), "image": checksum(jpeg)}
+        return jpeg, (json.dumps(row) + "\n").encode()

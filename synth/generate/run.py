@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from synth.config import EXECUTORS, LAYOUTS, SynthConfig
-from synth.dataset.log import ANNOTATIONS, MANIFEST, write_annotations
+from synth.dataset.log import ANNOTATIONS, ANNOTATIONS_SUM, MANIFEST, has_annotations, write_annotations
 from synth.dataset.store import StoredImage, open_store
 from synth.errors import DataError, EnvironmentProblem
 from synth.generate.images import Images, in_order
 from synth.generate.job import RenderJob, make_manifest
 from synth.objects.library import Library
 from synth.objects.mesh_pool import check_meshes
-from synth.system.files import locked, write_text
+from synth.system.files import locked, remove_leftovers, write_text
 from synth.system.json_files import read_json
 from synth.system.progress import track
 from synth.system.worker import deaf_to_interrupts, tune_worker
@@ -48,16 +48,17 @@ def generate(
     library = job.library()
     store = open_store(out, layout)
     try:
-        _claim(job, library, out, layout)
-        with locked(out / MANIFEST):
+        with locked(out):
+            _claim(job, library, out, layout)
             done = store.recover()
             if done < count:
                 (out / ANNOTATIONS).unlink(missing_ok=True)  # else a run cut off would leave those of fewer
                 with closing(rendered(job, library, range(done, count), workers, executor)) as images:
                     for _ in track(store.append(done, images), total=count, label="render", start=done):
                         pass
-            if not (out / ANNOTATIONS).exists():
-                write_annotations(out, library, store)
+            held = max(done, count)
+            if not has_annotations(out, held):
+                write_annotations(out, library, store, held)
     except BlockingIOError as error:
         raise DataError(f"{out}: another run is writing there") from error
     except OSError as error:
@@ -79,15 +80,12 @@ def rendered(
 def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
     """Writes the manifest into a folder that holds nothing else; else the one there must say the same.
 
-    Raises AssetError for a broken distractor mesh, BlockingIOError when a run that has no image yet writes
-    there.
+    `out` is locked. Raises AssetError for a broken distractor mesh.
     """
     manifest = json.loads(json.dumps({**make_manifest(job, library), "layout": layout}))
     path = out / MANIFEST
-    held = {file.name for file in out.iterdir()} if out.exists() else set()
-    if held == {MANIFEST}:
-        with locked(path):
-            path.unlink()
+    remove_leftovers(out)
+    held = {file.name for file in out.iterdir()}
     if held <= {MANIFEST}:
         if library.meshes:
             check_meshes(library.meshes)  # mended later, the pool would be another one
@@ -95,7 +93,10 @@ def _claim(job: RenderJob, library: Library, out: Path, layout: str) -> None:
         return
     if MANIFEST not in held:
         raise DataError(f"{out} is not empty and holds no {MANIFEST}; choose another folder")
-    changed = _difference(_with_defaults(read_json(path)), manifest)
+    found = read_json(path)
+    if isinstance(found, dict):
+        found.pop(ANNOTATIONS_SUM, None)
+    changed = _difference(_with_defaults(found), manifest)
     if changed:
         raise DataError(f"{out} holds a data set rendered otherwise ({changed}); choose another folder")
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
+from synth.text import visible
+
 KEYPOINT_TOLERANCE = 0.03
 """Two places on an object are one when this close, as a share of its diameter."""
 
@@ -27,5 +29,5 @@ def print_remarks(remarks: Sequence[Remark]) -> bool:
         for remark in remarks:
             if remark.level == level:
                 text = f"{remark.field}: {remark.message}"
-                console.print(f"[{style}]{level:8}[/] {escape(text)}")
+                console.print(f"[{style}]{level:8}[/] {escape(visible(text))}")
     return any(remark.level == "error" for remark in remarks)

@@ -130,8 +130,11 @@ def _depths(parts: tuple[Part, ...], keypoints: Array, rings: tuple[Ring, ...]) 
 
 def inside(folder: Path, name: str, field: str) -> Path:
     """The existing file `name` of the object's folder; refuses paths that leave it."""
-    path = (folder / name).resolve()
-    where = f"{folder / 'object.yaml'}: {field}: {name!r}"
+    where = f"{folder / 'object.yaml'}: {field}: {name!r:.200}"
+    try:
+        path = (folder / name).resolve()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise AssetError(f"{where} is no file name") from error
     if not path.is_relative_to(folder.resolve()):
         raise AssetError(f"{where} leaves the object's folder")
     if not path.is_file():

@@ -1,6 +1,7 @@
 """Mesh files from others, read with suspicion: known formats, bounded sizes, nothing outside their folder."""
 
 import json
+import logging
 from base64 import b64decode
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,10 @@ from synth.objects.formats import gltf, obj, ply, stl
 from synth.objects.formats.gltf_geometry import settle
 from synth.objects.formats.mtl import libraries, named_materials, plain, with_colors, with_surface_maps
 from synth.objects.formats.off import read_off
+from synth.objects.gltf_budget import check_budget, check_textures
+from synth.system.untrusted import read_untrusted
 
+logging.getLogger("trimesh").addHandler(logging.NullHandler())  # what matters is said by our errors
 BINARY, SETTLED = "binary part of the file", "geometry that was settled"
 """Names of buffers that no file holds."""
 _BLENDER = "open it in Blender and export it as glTF"
@@ -97,7 +101,7 @@ class Folder(trimesh.resolvers.Resolver):
                 Image.open(path).close()
             except (OSError, Image.DecompressionBombError) as error:
                 self.refused.append(f"{path.name!r} is not a readable image: {one_line(error)}")
-        return path.read_bytes()
+        return read_untrusted(path, MAX_FILE_BYTES, AssetError)
 
     def keys(self) -> list[str]:
         return []
@@ -120,11 +124,13 @@ def read_scene(path: Path, root: Path) -> tuple[trimesh.Scene, Folder]:
         raise AssetError(f"{path}: meshes are {', '.join(MESH_SUFFIXES)} files{way}")
     folder = Folder(path, root)
     try:
-        size = path.stat().st_size
-        if not 0 < size <= MAX_FILE_BYTES:
-            raise ValueError("empty file" if size == 0 else f"larger than {MAX_FILE_BYTES >> 20} MiB")
-        scene = READERS[suffix](path, path.read_bytes(), folder)
+        data = read_untrusted(path, MAX_FILE_BYTES, AssetError)
+        if not data:
+            raise ValueError("empty file")
+        scene = READERS[suffix](path, data, folder)
         folder.not_drawn += with_surface_maps(scene, folder)
+    except AssetError:
+        raise
     except (Exception, RecursionError) as error:
         reason = folder.refused[0] if folder.refused else one_line(error)
         raise AssetError(f"{path}: cannot be read as a mesh: {reason}") from error
@@ -142,6 +148,8 @@ def _trimesh_scene(path: Path, data: bytes, folder: Folder, **options: Any) -> t
 def _read_gltf(path: Path, data: bytes, folder: Folder) -> trimesh.Scene:
     header, binary = gltf.read_gltf(data)
     gltf.check(header)
+    check_budget(header)
+    check_textures(header, path)
     folder.not_drawn += gltf.not_drawn(header)
     if binary is not None and header.get("buffers") and "uri" not in header["buffers"][0]:
         header["buffers"][0]["uri"] = BINARY

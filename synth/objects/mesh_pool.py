@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from synth.asset import Part
+from synth.errors import AssetError
 from synth.objects.hulls import convex_corners, merged, stable_poses
 from synth.objects.mesh_files import MESH_SUFFIXES
 from synth.objects.meshes import load_mesh
-from synth.system.pool import Pool, open_pool
+from synth.system.apart import read_apart
+from synth.system.pool import Pool, files_below, open_pool
 from synth.system.progress import track
 from synth.types import Array
 
@@ -33,15 +35,16 @@ class PoolMesh:
 def open_meshes(folder: Path) -> Pool:
     """The pool of the meshes in the folder. Raises DataError when there is none."""
     pool = open_pool(folder, MESH_SUFFIXES, "distractor meshes")
-    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     meshes = set(pool.names)
-    return replace(pool, beside=tuple(name for name in files if name not in meshes))
+    return replace(pool, beside=tuple(name for name in files_below(folder) if name not in meshes))
 
 
 def check_meshes(pool: Pool) -> None:
-    """Reads every mesh once. Raises AssetError for the first that is unsound."""
-    for name in track(pool.names, len(pool.names), "distractor meshes"):
-        load_mesh(pool.path(name), 1.0, pool.folder)
+    """Reads every mesh once, in another process. Raises AssetError for the first that is unsound or ends that
+    process."""
+    files = [(pool.path(name), (1.0, pool.folder)) for name in pool.names]
+    for _ in track(read_apart(load_mesh, files, AssetError), len(files), "distractor meshes"):
+        pass
 
 
 def pool_mesh(pool: Pool, name: str) -> PoolMesh:

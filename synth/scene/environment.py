@@ -6,6 +6,7 @@ shader reads without trigonometry: direction d lies at d.xy / (|d.x| + |d.y| + |
 1, the directions below the horizon folded into its corners. Radiance is linear RGB throughout.
 """
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,11 +20,13 @@ from synth.errors import DataError
 from synth.objects.library import Library
 from synth.scene.background import crop_photo, load_photo
 from synth.system.pool import Pool, open_pool
+from synth.system.untrusted import open_untrusted
 from synth.types import Array, Background, Camera, SceneSpec
 
 SUFFIXES = (".exr", ".hdr")
 MAX_FILE_BYTES = 256 << 20
 MAX_WIDTH_PX = 8192
+MAX_CHANNELS = 16
 LEVELS_PX = (128, 64, 32, 16, 8)
 """Sizes of the octahedral maps for roughness 0, 0.25 … 1."""
 SOURCE_PX = 16
@@ -114,14 +117,13 @@ def read_panorama(path: Path) -> Radiance:
     large, no readable .exr or .hdr, or not twice as wide as high.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        with open_untrusted(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
         rgb = _read_exr(path) if path.suffix.lower() == ".exr" else _read_hdr(path)
     except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise DataError(f"{path}: not a readable environment map: {' '.join(str(error).split())}") from error
-    height, width = rgb.shape[:2]
-    if width != 2 * height:
-        raise DataError(f"{path}: {width}x{height} px, expected a panorama twice as wide as high")
+    width = rgb.shape[1]
     if not np.isfinite(rgb).all() or rgb.min() < 0:
         rgb = np.maximum(np.nan_to_num(rgb, nan=0.0, posinf=65504.0, neginf=0.0), 0.0)
     size = min(width, 4 * LEVELS_PX[0])
@@ -131,7 +133,9 @@ def read_panorama(path: Path) -> Radiance:
 def _read_exr(path: Path) -> Radiance:
     with OpenEXR.File(str(path), header_only=True) as file:
         low, high = file.header()["dataWindow"]
-    _check_width(int(high[0]) - int(low[0]) + 1)
+        if len(file.header()["channels"]) > MAX_CHANNELS:
+            raise ValueError(f"more than {MAX_CHANNELS} channels")
+    _check_size(*(int(end) - int(start) + 1 for start, end in zip(low, high, strict=True)))
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = file.channels()
         return np.stack([channels[name].pixels for name in "RGB"], axis=2).astype(np.float32)
@@ -143,16 +147,18 @@ def _read_hdr(path: Path) -> Radiance:
     size = head[1].split(b"\n", 1)[0].split() if len(head) == 2 else []
     if len(size) != 4:
         raise ValueError("no Radiance header")
-    _check_width(int(size[3]))
+    _check_size(int(size[3]), int(size[1]))
     bgr = cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
     if bgr is None:
         raise ValueError("no Radiance picture")
     return np.ascontiguousarray(bgr[:, :, ::-1], np.float32)
 
 
-def _check_width(width: int) -> None:
+def _check_size(width: int, height: int) -> None:
     if not 0 < width <= MAX_WIDTH_PX:
         raise ValueError(f"{width} px wide, expected at most {MAX_WIDTH_PX}")
+    if width != 2 * height:
+        raise ValueError(f"{width}x{height} px, expected a panorama twice as wide as high")
 
 
 def _azimuths(width: int) -> Array:

@@ -9,6 +9,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from synth.errors import DataError
 from synth.system.shards import is_file, open_file
+from synth.system.untrusted import is_hidden
 from synth.types import Rgb
 
 SUFFIXES = (
@@ -30,8 +32,6 @@ UNREAD = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw"),
 )
 """Of pictures that are not read: no library of a free enough licence decodes HEIC, raw ones are no RGB."""
-APPLE_DOUBLE = "._"
-"""How the name begins of a file, no picture, that macOS puts beside each that it copies to a foreign disk."""
 NAMES_TOLD = 3
 EXIF_ORIENTATION = 0x0112
 TWELVE_BITS = 1 << 12
@@ -134,11 +134,30 @@ def file_orientation(path: Path) -> int:
 
 
 def find_image(labels: Path, name: str) -> Path | None:
-    """The image that the annotation file `labels` calls `name`: beside it, in images/ there, or, for
-    folder/annotations/x.json, in folder or its images/."""
-    roots = [labels.parent, labels.parent / "images", labels.parent.parent, labels.parent.parent / "images"]
-    usual = roots if labels.parent.name == "annotations" else roots[:2]
-    return next((root / name for root in usual if is_file(root / name)), None)
+    """The image that the annotation file `labels` calls `name`, written plainly or as in an address (%20)."""
+    names = dict.fromkeys((name, unquote(name)))
+    roots = image_roots(labels)
+    return next((root / n for root in roots for n in names if is_file(root / n)), None)
+
+
+LABEL_FOLDERS = ("annotations", "labels")
+"""Names of folders of label files that lie in the data set's folder, beside its images."""
+
+
+def levels_up(labels: Path) -> int:
+    """Folders between an annotation file and its data set's folder."""
+    return int(labels.absolute().parent.name in LABEL_FOLDERS)
+
+
+def image_roots(labels: Path) -> list[Path]:
+    """Where the images of an annotation file may lie: beside it, in images/ or data/ there, or in one of the
+    folders that its name ends with, as of person_keypoints_val2017.json in val2017/ or images/val2017/; for
+    folder/annotations/x.json also in folder."""
+    folders = [labels.parent, labels.parent.parent][: levels_up(labels) + 1]
+    words = labels.stem.split("_")
+    subsets = ["_".join(words[i:]) for i in range(len(words))]
+    usual = [folder / inner for folder in folders for inner in ("", "images", "data")]
+    return usual + [root / subset for root in usual for subset in subsets if subset.strip(".")]
 
 
 def refuse_broken_link(path: Path) -> None:
@@ -157,7 +176,7 @@ def images_in(folder: Path) -> list[Path]:
 
 def is_picture(file: Path) -> bool:
     """By its name."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(APPLE_DOUBLE)
+    return file.suffix.lower() in SUFFIXES and not is_hidden(file)
 
 
 def unread_below(folder: Path) -> list[str]:
@@ -167,7 +186,7 @@ def unread_below(folder: Path) -> list[str]:
 
 
 def _is_unread(path: Path) -> bool:
-    return path.suffix.lower() in UNREAD and not path.name.startswith(APPLE_DOUBLE)
+    return path.suffix.lower() in UNREAD and not is_hidden(path)
 
 
 def left_out(folder: Path) -> list[str]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.errors import DataError
-from synth.system.pictures import APPLE_DOUBLE
+from synth.system.untrusted import is_hidden, read_untrusted
+
+MAX_FILE_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,16 @@ class Pool:
         """SHA-256 over the names and contents of all files."""
         digest = hashlib.sha256()
         for name in (*self.names, *self.beside):
-            digest.update(name.encode() + b"\0" + self.path(name).read_bytes())
+            digest.update(name.encode() + b"\0" + read_untrusted(self.path(name), MAX_FILE_BYTES))
         return digest.hexdigest()
 
     def hashes(self) -> dict[str, str]:
         """File name -> SHA-256, of all files."""
         paths = sorted(self.path(name) for name in (*self.names, *self.beside))
         return {
-            path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            path.relative_to(self.folder).as_posix(): hashlib.sha256(
+                read_untrusted(path, MAX_FILE_BYTES)
+            ).hexdigest()
             for path in paths
         }
 
@@ -46,12 +50,16 @@ def open_pool(folder: Path, suffixes: tuple[str, ...], what: str) -> Pool:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of {what}")
-    files = (p for p in folder.rglob("*") if not p.name.startswith(APPLE_DOUBLE))
-    found = (p for p in files if p.suffix.lower() in suffixes and p.is_file())
-    names = sorted(p.relative_to(folder).as_posix() for p in found)
+    names = [name for name in files_below(folder) if Path(name).suffix.lower() in suffixes]
     if not names:
         raise DataError(f"{folder}: no {what} ({', '.join(suffixes)}) in it")
     for name in names:
         if name.encode(errors="replace").decode() != name:
             raise DataError(f"{folder}: the name {name!a} is not UTF-8; rename the file")
     return Pool(folder, tuple(names))
+
+
+def files_below(folder: Path) -> list[str]:
+    """The files below `folder` that are the user's own, by their names relative to it, sorted."""
+    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(p.as_posix() for p in found if not is_hidden(p))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from synth.errors import DataError
+from synth.system.untrusted import open_untrusted
 
 MAX_MEMBER_BYTES = 256 << 20
 MAX_MEMBERS = 1_000_000
@@ -46,7 +47,7 @@ def pack(name: str, data: bytes) -> bytes:
 def members(shard: Path) -> Iterator[Member]:
     """The files of a shard in order. Raises DataError at the first thing that is not a whole plain file."""
     size = shard.stat().st_size
-    with shard.open("rb") as file:
+    with open_untrusted(shard) as file:
         offset = 0
         for _ in range(MAX_MEMBERS):
             file.seek(offset)
@@ -72,15 +73,16 @@ def members(shard: Path) -> Iterator[Member]:
 
 
 def read_member(shard: Path, member: Member) -> bytes:
-    with shard.open("rb") as file:
+    with open_untrusted(shard) as file:
         file.seek(member.offset)
         return file.read(member.size)
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A file on the disk or in a shard. Raises FileNotFoundError, or DataError for a shard that is faulty."""
+    """A file on the disk or in a shard. Raises FileNotFoundError, or DataError for what is no regular file
+    and for a shard that is faulty."""
     try:
-        return path.open("rb")
+        return open_untrusted(path)
     except NotADirectoryError:
         member = _index(path.parent).get(path.name)
         if member is None:

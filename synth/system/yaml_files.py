@@ -7,8 +7,11 @@ import yaml
 from pydantic import AfterValidator, ValidationError
 
 from synth.errors import UserError
+from synth.system.untrusted import read_untrusted_text
+from synth.text import is_visible
 
 MAX_YAML_BYTES = 1 << 20
+MAX_YAML_NODES = 50_000
 OPENCV_DIRECTIVE = "%YAML:1.0"
 """The first line of OpenCV's files, which no YAML parser knows."""
 _Pair = TypeVar("_Pair", tuple[int, int], tuple[float, float])
@@ -38,30 +41,49 @@ def between(low: float, high: float) -> AfterValidator:
 
 class Loader(yaml.SafeLoader):
     """A key written twice (a keypoint, say) is an error, not a silent overwrite; so are aliases, with which a
-    small file can stand for a huge one."""
+    small file can stand for a huge one, and text that a terminal would not show as it is."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(
                 None, None, "aliases (*name) are not supported", self.get_mark()
             )
+        self._nodes += 1
+        if self._nodes > MAX_YAML_NODES:
+            raise yaml.composer.ComposerError(None, None, f"more than {MAX_YAML_NODES} values")
         return super().compose_node(parent, index)
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and not is_visible(text.replace("\n", " ").replace("\t", " ")):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{text!a:.80}: a control character", node.start_mark
+            )
+        return text
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for i, key in enumerate(keys):
-            if key in keys[:i]:
-                mark = node.value[i][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", mark)
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            fault = "is given twice" if key in seen else None
+            if isinstance(key, str) and not is_visible(key):
+                fault = "holds a control character"
+            if fault is not None:
+                mark = key_node.start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r:.80} {fault}", mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path, error_type: type[UserError], loader: type[Loader] = Loader) -> dict[str, Any]:
     """The file's mapping. Raises error_type when it is absent, too large, malformed or no mapping."""
     try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise error_type(f"{path}: larger than {MAX_YAML_BYTES >> 20} MiB")
-        raw = yaml.load(path.read_text(encoding="utf-8").removeprefix(OPENCV_DIRECTIVE), loader)
+        text = read_untrusted_text(path, MAX_YAML_BYTES, error_type)
+        raw = yaml.load(text.removeprefix(OPENCV_DIRECTIVE), loader)
     except FileNotFoundError as error:
         raise error_type(f"{path}: no such file") from error
     except UserError:

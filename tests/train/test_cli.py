@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from synth.dataset.coco import Category
-from synth.errors import ConfigError
+from synth.errors import ConfigError, DataError
 from train.cli import main
 from train.config import TrainConfig
 from train.model.build import build_model
@@ -213,3 +213,37 @@ def test_command_line_starts_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (OSError(28, "No space left on device"), "error: No space left on device\n"),
+        (OSError(5, "Input/output error", "a\x1b[31m"), "error: a\\x1b[31m: Input/output error\n"),
+        (DataError("a\nerror: \x1b]0;fake\x07"), "error: a error: \\x1b]0;fake\\x07\n"),
+        (MemoryError(), "error: there is not enough memory for this\n"),
+    ],
+)
+def test_every_fault_is_one_line_that_a_terminal_shows(
+    fault: Exception, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("synth.dataset.validate.validate_dataset", fail)
+    done = CliRunner().invoke(main, ["validate", str(tmp_path)])
+    assert (done.exit_code, done.stderr) == (2, line)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_modules_load_is_one_line() -> None:
+    code = (
+        "import signal, sys, threading, os; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'synth.cli': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from train.start import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -34,6 +34,8 @@ COCO_FILE, PRIORITY = "person_keypoints_default.json", "priority.csv"
 TASKS, INTERFACE = "label_studio.json", "label_studio.xml"
 LOCAL_FILES = "/data/local-files/?d="
 KEYPOINT_WIDTH = 0.5
+FORMULA = "=+-@\t\r"
+"""What a spreadsheet takes for a formula's beginning."""
 WEAKEST = 0.05
 """Score down to which boxes tell that something may have been overlooked."""
 
@@ -116,11 +118,14 @@ def certainty(found: Sequence[Detection], score: float) -> float:
 
 
 def interface(categories: Sequence[Category]) -> str:
-    """Label Studio's labelling interface for these tasks: a box an object, a point a keypoint."""
+    """Label Studio's labelling interface for these tasks: a box an object, a point a keypoint.
+
+    model_index is what Label Studio's COCO and YOLO exports order keypoints by; without it they drop them.
+    """
     keypoints = dict.fromkeys(name for category in categories for name in category.schema.names)
-    boxes, points = (
-        "".join(f"<Label value={quoteattr(name)}/>" for name in names)
-        for names in ([category.name for category in categories], keypoints)
+    boxes = "".join(f"<Label value={quoteattr(category.name)}/>" for category in categories)
+    points = "".join(
+        f'<Label value={quoteattr(name)} model_index="{n}"/>' for n, name in enumerate(keypoints)
     )
     return (
         '<View><Image name="image" value="$image" zoom="true"/>'
@@ -191,5 +196,10 @@ def _priority(names: Sequence[str], guesses: Sequence[Guess]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["order", "file", "photo", "uncertainty", "objects"])
     for i, (name, guess) in enumerate(zip(names, guesses, strict=True), start=1):
-        writer.writerow([i, name, guess.photo, f"{1 - guess.certainty:.4f}", len(guess.objects)])
+        writer.writerow([i, name, _cell(guess.photo), f"{1 - guess.certainty:.4f}", len(guess.objects)])
     return text.getvalue()
+
+
+def _cell(path: Path) -> str:
+    """The path as a cell that no spreadsheet takes for a formula."""
+    return f"'{path}" if str(path)[0] in FORMULA else str(path)

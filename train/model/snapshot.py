@@ -4,37 +4,53 @@
 beside its place and swapped in whole, so a killed run leaves the old one or the new one.
 """
 
+import fcntl
 import json
 import logging
+import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import numpy as np
 import torch
 import torchvision
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from synth.dataset.coco import Category, category_from_json, category_to_json
 from synth.dataset.formats.table import label_files
-from synth.errors import DataError, EnvironmentProblem
-from synth.system.json_files import read_json
+from synth.errors import DataError, EnvironmentProblem, UserError
+from synth.system.files import sync_below, sync_folder
+from synth.system.json_files import MAX_JSON_BYTES, read_json
+from synth.system.untrusted import read_untrusted
 from synth.types import Array
 from train.config import TrainConfig, saved_config
 from train.model.build import build_model
 from train.model.detector import KeypointDetector
 from train.model.heatmaps import UNCALIBRATED, Calibration
+from train.model.tensor_files import (
+    MAX_BYTES,
+    check_header,
+    look_of,
+    read_tensors,
+    refuse_misfits,
+    refuse_not_finite,
+)
 
 log = logging.getLogger(__name__)
 FORMAT = 3
+MAX_OBJECTS, MAX_KEYPOINTS = 1000, 1000
+REPLACED = ".replaced"
+"""In a snapshot that is being swapped in: the one before."""
 MODEL, META, OPTIM, STATE = "model.safetensors", "meta.json", "optim.safetensors", "state.json"
 Points = tuple[tuple[float, float, float], ...]
 
@@ -85,14 +101,14 @@ def labels_hash(path: Path) -> str:
     """SHA-256 over the annotation files of a data set, in name order."""
     digest = sha256()
     for file in label_files(path):
-        digest.update(file.read_bytes())
+        digest.update(read_untrusted(file, MAX_JSON_BYTES))
     return digest.hexdigest()
 
 
 def weights_hash(folder: Path) -> str:
     """SHA-256 of a snapshot's weights."""
     try:
-        return sha256((folder / MODEL).read_bytes()).hexdigest()
+        return sha256(read_untrusted(folder / MODEL, MAX_BYTES)).hexdigest()
     except OSError as error:
         raise DataError(f"{folder / MODEL}: not readable: {error.strerror}") from error
 
@@ -104,32 +120,63 @@ def write_snapshot(
     optimizer: dict[str, Tensor] | None = None,
     state: dict[str, Any] | None = None,
 ) -> None:
-    """Writes `folder` whole: weights and meta.json, and with `optimizer` and `state` what resumes the run."""
-    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    recover(folder)
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        save_file(_plain(model), new / MODEL)
+    """Writes `folder` whole: weights and meta.json, and with `optimizer` and `state` what resumes the run.
+
+    Whoever writes the same snapshot meanwhile waits. Afterwards the snapshot is on the disk, power cuts
+    included.
+    """
+    with _beside(folder) as new:
+        try:
+            save_file(_plain(model), new / MODEL)
+            if optimizer is not None:
+                save_file(_plain(optimizer), new / OPTIM)
+        except SafetensorError as error:
+            shutil.rmtree(new)
+            raise EnvironmentProblem(f"{folder}: cannot be written: {error}") from error
         if optimizer is not None:
-            save_file(_plain(optimizer), new / OPTIM)
-    except SafetensorError as error:
-        shutil.rmtree(new)
-        raise EnvironmentProblem(f"{folder}: cannot be written: {error}") from error
-    if optimizer is not None:
-        (new / STATE).write_text(json.dumps(state), encoding="utf-8")
-    (new / META).write_text(json.dumps(_meta_to_json(meta), indent=1), encoding="utf-8")
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+            (new / STATE).write_text(json.dumps(state), encoding="utf-8")
+        (new / META).write_text(json.dumps(_meta_to_json(meta), indent=1), encoding="utf-8")
+        sync_below(new)
+        if folder.exists():
+            folder.rename(new / REPLACED)
+        new.rename(folder)
+        sync_folder(folder.parent)
+        shutil.rmtree(folder / REPLACED, ignore_errors=True)
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, locked against other processes until the block ends, in which it takes
+    its place."""
+    new = folder.with_name(f".{folder.name}.new")
+    while True:
+        new.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # another process was just done with it
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if new.exists() and os.path.samestat(os.fstat(descriptor), new.stat()):
+                recover(folder)
+                for left in new.iterdir() if new.exists() else ():
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                if new.exists():
+                    yield new
+                    return
+        finally:
+            os.close(descriptor)
 
 
 def recover(folder: Path) -> None:
     """Finishes a swap that was cut off between its two renames, when the new snapshot was complete."""
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    if not folder.exists() and old.exists():
-        (new if (new / META).exists() else old).rename(folder)
+    if not folder.exists():
+        for whole in (new, old, new / REPLACED):
+            if (whole / META).exists():
+                whole.rename(folder)
+                break
+    shutil.rmtree(folder / REPLACED, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -143,9 +190,9 @@ def read_meta(folder: Path) -> Meta:
                 f"{where}: format {raw['format']}, expected {FORMAT}; it was written by another version of "
                 "Meshmark, train again"
             )
-        if not len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
+        if not MAX_OBJECTS >= len(raw["objects"]) == len(raw["keypoints_m"]) == len(raw["calibration"]) > 0:
             raise DataError(f"{where}: objects, keypoints_m and calibration are not equally many")
-        return Meta(
+        meta = Meta(
             config=saved_config(raw["config"], where),
             categories=tuple(category_from_json(entry, where) for entry in raw["objects"]),
             keypoints_m=tuple(map(_points, raw["keypoints_m"])),
@@ -155,8 +202,13 @@ def read_meta(folder: Path) -> Meta:
             calibration=tuple(map(_calibration, raw["calibration"])),
             smallest_share=raw.get("smallest_share"),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
+        if max(len(category.schema) for category in meta.categories) > MAX_KEYPOINTS:
+            raise DataError(f"{where}: an object of more than {MAX_KEYPOINTS} keypoints")
+        if not np.isfinite(meta.calibration).all():
+            raise DataError(f"{where}: calibration is not finite")
+        return meta
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
             raise
         raise DataError(f"{where}: not a snapshot's description: {error!r}") from error
 
@@ -183,19 +235,15 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
     ]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name, on the CPU. Raises DataError if it cannot be read."""
-    try:
-        return load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path}: not readable as safetensors: {error}") from error
-
-
 def load_model(folder: Path) -> tuple[KeypointDetector, Meta]:
-    """The detector of a snapshot, in evaluation mode on the CPU."""
-    meta = read_meta(folder)
+    """The detector of a snapshot, in evaluation mode on the CPU. The file's header is compared with what the
+    config asks for before anything is built. Raises DataError for what does not fit."""
+    meta, path = read_meta(folder), folder / MODEL
+    with torch.device("meta"):
+        wanted = network_for(meta, vendor=False).state_dict()
+    check_header(path, wanted)
     model = network_for(meta, vendor=False)
-    load_weights(model, read_tensors(folder / MODEL), str(folder / MODEL))
+    load_weights(model, read_tensors(path), str(path))
     model.calibration = torch.tensor(meta.calibration)
     return model.eval(), meta
 
@@ -207,17 +255,10 @@ def network_for(meta: Meta, vendor: bool) -> KeypointDetector:
 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Loads every tensor or raises DataError listing those that do not fit."""
+    """Loads every tensor or raises DataError listing those that do not fit or are not finite."""
     own = model.state_dict()
-    wrong = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own.keys() & tensors.keys()
-        if own[name].shape != tensors[name].shape
-    ]
-    wrong += [f"{name} missing" for name in own.keys() - tensors.keys()]
-    wrong += [f"{name} unknown" for name in tensors.keys() - own.keys()]
-    if wrong:
-        raise DataError(f"{where}: {len(wrong)} tensors do not fit the network: {'; '.join(sorted(wrong))}")
+    refuse_misfits({name: look_of(tensor) for name, tensor in tensors.items()}, own, where)
+    refuse_not_finite(tensors, where)
     model.load_state_dict(tensors)
 
 
@@ -228,7 +269,8 @@ def warm_start(model: torch.nn.Module, folder: Path) -> None:
     """
     objects = ", ".join(f"{c.name} (K = {len(c.schema)})" for c in _read_categories(folder))
     tensors, own = read_tensors(folder / MODEL), model.state_dict()
-    fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+    refuse_not_finite(tensors, str(folder / MODEL))
+    fitting = {n: t for n, t in tensors.items() if n in own and look_of(own[n]) == look_of(t)}
     if not fitting:
         raise DataError(f"{folder}: none of its {len(tensors)} tensors fits the network")
     for name in sorted(tensors.keys() - fitting.keys()):
@@ -270,25 +312,6 @@ def label_of(weights: Sequence[Category], wanted: Category, where: str) -> int:
     at = names.index(wanted.name) if len(weights) > 1 else 0
     check_object(weights[at], wanted, where)
     return at + 1
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's per-parameter tensors, named INDEX.KEY."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], where: str) -> None:
-    """Raises DataError naming `where` for tensors of another network's parameters."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, _, key = name.partition(".")
-        own = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
-        if own is None or (value.ndim and value.shape != own.shape):
-            raise DataError(f"{where}: {name} {tuple(value.shape)} fits no parameter of the network")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

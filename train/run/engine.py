@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
-from synth.errors import UserError
+from synth.errors import ConfigError, UserError
+from synth.system.files import locked
 from synth.system.progress import track
 from train.model.detector import KEYPOINT_LOSSES, with_keypoints
 from train.model.snapshot import Meta
@@ -65,11 +66,14 @@ def train(
     meta: the run's config, and what its weights are for; step, score and calibration are filled in here.
     init: a snapshot to start from instead, as far as its tensors fit.
     Raises UserError for losses that are not finite, for a keypoint loss that stays 0, for a snapshot that
-    does not fit, and for an `out` that already holds a run unless `resume`.
+    does not fit, and for an `out` that already holds a run unless `resume` or in which another one trains.
     """
     processes = join_processes(device)
     try:
-        return run_to_end(prepare(meta, data, out, processes, resume, init))
+        with locked(out) if processes.leads else nullcontext():
+            return run_to_end(prepare(meta, data, out, processes, resume, init))
+    except BlockingIOError as error:
+        raise ConfigError(f"{out}: another run is training there; choose another folder") from error
     finally:
         processes.close()
 

@@ -1,6 +1,5 @@
 """Snapshots of a run, and going on from the last."""
 
-import json
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,12 +14,10 @@ from train.model.snapshot import (
     Meta,
     check_objects,
     load_weights,
-    optimizer_tensors,
     read_meta,
-    read_tensors,
-    restore_optimizer,
     write_snapshot,
 )
+from train.model.tensor_files import optimizer_tensors, read_tensors, restore_optimizer
 from train.run.curves import write_curves
 from train.run.state import Run, RunState
 from train.run.validation import Validation, merit_of
@@ -75,7 +72,7 @@ def restore(run: Run, folder: Path) -> None:
         )
     restore_optimizer(run.optimizer, tensors, str(folder / OPTIM))
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = read_json(folder / STATE)
         run.scaler.load_state_dict(state.pop("scaler"))
         run.state = RunState(**state)
         if not run.config.schedule.until_learned:  # what was known of its end is no longer so
@@ -83,7 +80,9 @@ def restore(run: Run, folder: Path) -> None:
         if "decay_to" not in state:
             # of a version that chose by keypoint AP alone
             run.state.best_score = max(map(merit_of, run.state.epochs_log), default=-1.0)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except DataError:
+        raise
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{folder / STATE}: not a run's state: {error}") from error
 
 

@@ -17,6 +17,8 @@ from train.score.metrics import PCK_THRESHOLDS
 MISSED = 1.0
 """Error, as a share of the box, that a keypoint counts which was not found."""
 TIE = 0.005
+MOST = 1e15
+"""What no measure reaches."""
 HEADLINES = (
     ("bbox AP", "bbox", "ap"),
     ("keypoint AP", "keypoints", "ap"),
@@ -101,9 +103,18 @@ def _read(path: Path) -> dict[str, Any]:
         known = [raw["per_image"], *(raw[group][key] for _, group, key in HEADLINES)]
     except (KeyError, TypeError) as error:
         raise DataError(f"{file}: expected what `meshmark eval` writes, it lacks {error}") from error
-    if not isinstance(known[0], list) or not all(isinstance(x, int | float | None) for x in known[1:]):
+    if not isinstance(known[0], list) or not all(map(_is_score, known[1:])):
         raise DataError(f"{file}: expected what `meshmark eval` writes, its fields are of other types")
+    draws = raw.get("keypoint_ap_draws", [])
+    if not isinstance(draws, list) or not all(map(_is_score, draws)) or None in draws:
+        raise DataError(f"{file}: keypoint_ap_draws: {draws!r:.60}, expected a list of numbers")
+    if not known[0]:
+        raise DataError(f"{file}: per_image is empty, expected photos to compare")
     return raw
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and abs(value) < MOST)
 
 
 def _errors(result: dict[str, Any], where: Path) -> dict[str, Array]:
@@ -115,7 +126,7 @@ def _errors(result: dict[str, Any], where: Path) -> dict[str, Array]:
             )
             for row in result["per_image"]
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: per_image is malformed: {error!r}") from error
     if len(rows) != len(result["per_image"]):
         raise DataError(f"{where}: two photos carry the same name")

@@ -23,6 +23,7 @@ from synth.dataset.coco import (
     categories_from_json,
     category_to_json,
 )
+from synth.dataset.formats.json_kinds import json_files
 from synth.dataset.labelled import LabelledImages
 from synth.dataset.placing import flat_names, place_sized
 from synth.errors import DataError
@@ -93,7 +94,7 @@ def read(path: Path, asked: Sequence[Category], object_: str | None) -> Labelled
     pictures = beside(labels, _pictures_folder(path, labels[0].parent))
     for file, picture in zip(labels, pictures, strict=True):
         width, height = header_size(picture)
-        matched = _matched(rows_of(read_json(file), str(file)), categories, bool(named), file)
+        matched = _matched(rows_of(read_json(file, path), str(file)), categories, bool(named), file)
         annotations = tuple(_annotation(row, category, f"{file}: object {n}") for n, row, category in matched)
         name = picture.relative_to(path).as_posix()
         images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
@@ -216,8 +217,7 @@ def _annotation(row: Row, category: Category, where: str) -> Annotation:
 
 def photo_files(folder: Path) -> list[Path]:
     """The label files, one a photo, sorted by name."""
-    labels = folder / "annotations" if (folder / "annotations").is_dir() else folder
-    return sorted(p for p in labels.glob("*.json") if p.name != SCHEMA)
+    return [file for file in json_files(folder) if file.name != SCHEMA]
 
 
 def _pictures_folder(folder: Path, labels: Path) -> Path:

@@ -1,9 +1,10 @@
 """Ultralytics' YOLO-pose layout: data.yaml, images/SPLIT/NAME.jpg, labels/SPLIT/NAME.txt.
 
 A label line is `class cx cy w h x y v x y v …`, all but class and v as shares of the image's size, with v as
-in COCO. data.yaml holds kpt_shape, flip_idx and names, and beyond Ultralytics' keys kpt_names, skeleton,
-oks_sigmas, category_ids and flip_defined, so that nothing of the keypoint schema is lost. Masks, areas and
-crowds have no place in it.
+in COCO; without v where kpt_shape is [K, 2]: then a point at 0 0 or beyond is not labelled, as Ultralytics
+takes it, any other visible. data.yaml holds kpt_shape, flip_idx and names, and beyond Ultralytics' keys
+kpt_names, skeleton, oks_sigmas, category_ids and flip_defined, so that nothing of the keypoint schema is
+lost. Masks, areas and crowds have no place in it.
 """
 
 import math
@@ -22,10 +23,13 @@ from synth.dataset.coco import (
     KeypointDataset,
     require_distinct,
 )
-from synth.dataset.labelled import LabelledImages
+from synth.dataset.coco_exports import placeholder_names
+from synth.dataset.formats.yolo_splits import MAX_LABEL_BYTES, image_files, label_file, say_what_is_left_out
+from synth.dataset.labelled import LabelledImages, named_as
 from synth.dataset.placing import flat_names, place_sized
 from synth.errors import DataError
-from synth.system.pictures import header_size, images_in, refuse_broken_link
+from synth.system.pictures import header_size, refuse_broken_link
+from synth.system.untrusted import read_untrusted_text
 from synth.system.yaml_files import read_yaml
 from synth.types import NOT_LABELLED, OCCLUDED, VISIBLE, KeypointSchema
 
@@ -41,10 +45,8 @@ def finds(path: Path) -> bool:
 
 
 def files(path: Path) -> list[Path]:
-    return [
-        path / DATA,
-        *sorted(file for split in SPLITS for file in (path / "labels" / split).glob("*.txt")),
-    ]
+    labels = {label_file(picture, path) for picture in image_files(read_yaml(path / DATA, DataError), path)}
+    return [path / DATA, *sorted(label for label in labels if label.is_file())]
 
 
 def write(labelled: LabelledImages, object_: str | None, target: Path) -> None:
@@ -74,33 +76,33 @@ def read(path: Path, asked: Sequence[Category], object_: str | None) -> Labelled
     """All splits as one data set, file names relative to the folder `path`. Raises DataError naming file and
     line."""
     folder, path = path, path / DATA
-    categories = _categories(read_yaml(path, DataError), path)
+    raw = read_yaml(path, DataError)
+    categories, with_v = _categories(raw, path)
     images: list[ImageLabels] = []
-    pictures: list[Path] = []
-    for split in SPLITS:
-        for picture in images_in(folder / "images" / split):
-            width, height = header_size(picture)
-            label = folder / "labels" / split / f"{picture.stem}.txt"
-            annotations = tuple(
-                _annotation(line, f"{label}: line {n}", categories, width, height)
-                for n, line in enumerate(_lines(label), start=1)
-                if line.strip()
-            )
-            name = picture.relative_to(folder).as_posix()
-            images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
-            pictures.append(picture)
+    pictures = image_files(raw, folder)
+    say_what_is_left_out(raw, folder, pictures)
+    for picture in pictures:
+        width, height = header_size(picture)
+        label = label_file(picture, folder)
+        annotations = tuple(
+            _annotation(line, f"{label}: line {n}", categories, with_v, (width, height))
+            for n, line in enumerate(_lines(label, folder), start=1)
+            if line.strip()
+        )
+        name = picture.relative_to(folder).as_posix()
+        images.append(ImageLabels(len(images) + 1, name, width, height, annotations))
     if not images:
-        raise DataError(f"{folder}: no images in images/train, images/val or images/test")
-    return LabelledImages(KeypointDataset(categories, tuple(images)), tuple(pictures), path)
+        raise DataError(f"{path}: no images where it says that its splits lie (train, val, …)")
+    data = named_as(KeypointDataset(categories, tuple(images)), asked, str(path))
+    return LabelledImages(data, tuple(pictures), path)
 
 
-def _lines(label: Path) -> list[str]:
+def _lines(label: Path, folder: Path) -> list[str]:
     """None for an image without objects, whose label file may be absent."""
     refuse_broken_link(label)
-    try:
-        return label.read_text(encoding="utf-8").splitlines() if label.is_file() else []
-    except UnicodeDecodeError as error:
-        raise DataError(f"{label}: expected text in UTF-8: {error}") from error
+    if not label.exists():
+        return []
+    return read_untrusted_text(label, MAX_LABEL_BYTES, folder=folder).splitlines()
 
 
 def _description(dataset: KeypointDataset, k: int) -> dict[str, Any]:
@@ -122,11 +124,12 @@ def _description(dataset: KeypointDataset, k: int) -> dict[str, Any]:
     }
 
 
-def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
+def _categories(raw: dict[str, Any], path: Path) -> tuple[tuple[Category, ...], bool]:
+    """The classes, and whether their keypoints have a v."""
     try:
         k, size = (int(x) for x in raw["kpt_shape"])
-        if size != 3 or not 0 < k <= MAX_KEYPOINTS:
-            raise DataError(f"{path}: kpt_shape: {raw['kpt_shape']}, expected [K, 3]")
+        if size not in (2, 3) or not 0 < k <= MAX_KEYPOINTS:
+            raise DataError(f"{path}: kpt_shape: {raw['kpt_shape']!r:.60}, expected [K, 3] or [K, 2]")
         names = _names(raw["names"], path)
         flip = [int(x) for x in raw.get("flip_idx") or range(k)]
         if sorted(flip) != list(range(k)) or any(flip[j] != i for i, j in enumerate(flip)):
@@ -144,10 +147,10 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
                 ids[n],
                 name,
                 KeypointSchema(
-                    names=tuple(map(str, keypoints.get(n) or [f"keypoint_{i}" for i in range(k)])),
+                    names=tuple(map(str, keypoints.get(n) or placeholder_names(k))),
                     skeleton=tuple((int(a), int(b)) for a, b in raw.get("skeleton") or ()),
                     flip_pairs=pairs if raw.get("flip_defined", bool(raw.get("flip_idx"))) else None,
-                    oks_sigmas=tuple(float(s) for s in raw.get("oks_sigmas") or [DEFAULT_SIGMA] * k),
+                    oks_sigmas=tuple(float(s) for s in _sigmas(raw) or [DEFAULT_SIGMA] * k),
                 ),
             )
             for n, name in enumerate(names)
@@ -156,7 +159,12 @@ def _categories(raw: dict[str, Any], path: Path) -> tuple[Category, ...]:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(f"{path}: expected kpt_shape, names and flip_idx of YOLO-pose: {error!r}") from error
-    return require_distinct(categories, str(path))
+    return require_distinct(categories, str(path)), size == 3
+
+
+def _sigmas(raw: dict[str, Any]) -> Any:
+    """Ours, or those that Ultralytics reads."""
+    return raw.get("oks_sigmas") or raw.get("kpt_oks_sigmas")
 
 
 def _names(raw: Any, path: Path) -> list[str]:
@@ -184,21 +192,25 @@ def _line(annotation: Annotation, class_: int, size_px: tuple[int, int]) -> str:
 
 
 def _annotation(
-    line: str, where: str, categories: tuple[Category, ...], width: int, height: int
+    line: str, where: str, categories: tuple[Category, ...], with_v: bool, size_px: tuple[int, int]
 ) -> Annotation:
     try:
         class_, *numbers = (float(word) for word in line.split())
     except ValueError as error:
-        raise DataError(f"{where}: {line[:60]!r}: expected numbers") from error
+        raise DataError(f"{where}: expected numbers") from error
     if class_ not in range(len(categories)):
         raise DataError(f"{where}: class {class_:g}, expected a known class, 0 to {len(categories) - 1}")
     category = categories[int(class_)]
-    k = len(category.schema)
-    if len(numbers) != 4 + 3 * k or not all(map(math.isfinite, numbers)):
-        raise DataError(f"{where}: {1 + len(numbers)} values, expected {5 + 3 * k} finite ones")
+    k, each = len(category.schema), 3 if with_v else 2
+    if len(numbers) != 4 + each * k or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: {1 + len(numbers)} values, expected {5 + each * k} finite ones")
     cx, cy, w, h = numbers[:4]
-    points = np.array(numbers[4:]).reshape(k, 3) * [width, height, 1.0]
+    points = np.array(numbers[4:]).reshape(k, each)
+    if not with_v:
+        absent = (points < 0).any(axis=1) | (points == 0).all(axis=1)
+        points = np.column_stack([points, np.where(absent, NOT_LABELLED, VISIBLE)])
+    points = points * [*size_px, 1.0]
     if not np.isin(points[:, 2], (NOT_LABELLED, OCCLUDED, VISIBLE)).all():
         raise DataError(f"{where}: v {points[:, 2].tolist()}, expected 0, 1 or 2 for each keypoint")
-    box = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * np.tile([width, height], 2)
+    box = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * np.tile(size_px, 2)
     return Annotation(category.id, box, points, float(np.prod(box[2:] - box[:2])))

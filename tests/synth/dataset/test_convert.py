@@ -108,7 +108,7 @@ GOOD = "kpt_shape: [1, 3]\nnames: {0: dot}\n"
     ("content", "message"),
     [
         ({"data.yaml": "names: [dot]"}, "data.yaml: expected kpt_shape"),
-        ({"data.yaml": "kpt_shape: [1, 2]\nnames: [dot]"}, r"kpt_shape: \[1, 2\], expected \[K, 3\]"),
+        ({"data.yaml": "kpt_shape: [1, 4]\nnames: [dot]"}, r"kpt_shape: \[1, 4\], expected \[K, 3\]"),
         ({"data.yaml": GOOD + "flip_idx: [4]"}, "flip_idx"),
         ({"data.yaml": GOOD, "labels/train/a.txt": "0 1 1"}, "a.txt: line 1: 3 values, expected 8"),
         ({"data.yaml": GOOD, "labels/train/a.txt": "3 0 0 1 1 0 0 2"}, "expected a known class"),
@@ -168,7 +168,7 @@ def test_faulty_folders_are_refused_and_leave_nothing(
         ('{"id": 1, "file', f'{{"id": {"9" * 5000}, "file', "not valid JSON: Exceeds the limit"),
         ('"bbox": [', '"bbox": [1e400, ', "malformed|not finite"),
         ('"iscrowd": 0', '"iscrowd": 1e400', "malformed: OverflowError"),
-        ('{"images"', "[" * 100_000 + '{"images"', "not valid JSON: maximum recursion depth"),
+        ('{"images"', "[" * 100_000 + '{"images"', "not valid JSON: nested too deeply"),
     ],
 )
 def test_faulty_coco_files_are_refused(tmp_path: Path, came: str, instead: str, message: str) -> None:
@@ -286,9 +286,11 @@ def test_yolo_pose_names_no_mirror_where_none_is_defined(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("field", ["id", "name"])
 def test_categories_alike_are_refused(tmp_path: Path, field: str) -> None:
-    source = folder_of(tmp_path / "coco", [[]])
+    rng = np.random.default_rng(0)
+    source = folder_of(tmp_path / "coco", [[annotation(rng), annotation(rng)]])
     raw = json.loads((source / "annotations.json").read_text())
-    other = {**raw["categories"][0], "id": 8, "name": "paw"}
+    other = {**raw["categories"][0], "id": 8, "name": "paw", "keypoints": ["left", "right", "nail"]}
+    raw["annotations"][1]["category_id"] = 8
     raw["categories"].append({**other, field: raw["categories"][0][field]})
     (source / "annotations.json").write_text(json.dumps(raw))
     done = run(source, tmp_path / "out", "--to", "coco")

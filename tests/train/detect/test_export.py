@@ -276,6 +276,38 @@ def test_a_file_of_before_is_read_and_looks_once(file_format: int) -> None:
     assert (exported.long_side_px, exported.crop_px) == (320, 0)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("long_side_px", "Infinity"),
+        ("long_side_px", "0"),
+        ("long_side_px", "-5"),
+        ("long_side_px", "1e9"),
+        ("score", "NaN"),
+        ("score", "1.5"),
+        ("nms", "-1"),
+        ("crop_px", "1e6"),
+        ("crop_reach", "1e400"),
+        ("objects", "[" * 100_000),
+        ("objects", "7"),
+    ],
+)
+def test_metadata_beyond_what_export_writes_is_refused(field: str, value: str) -> None:
+    entry = {"format": "3", "objects": "[]", "long_side_px": "320", "score": "0.05", "nms": "0.5"} | {
+        field: value
+    }
+    text = "{" + ", ".join(f'"{key}": {written}' for key, written in entry.items()) + "}"
+    with pytest.raises(ValueError, match=r"x.onnx: damaged 'meshmark' metadata"):
+        read_metadata({METADATA: text}, "x.onnx")
+
+
+def test_an_onnx_file_whose_weights_lie_elsewhere_is_refused(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(exported)
+    onnx.save_model(model, tmp_path / "x.onnx", save_as_external_data=True, location="w", size_threshold=0)
+    with pytest.raises(ValueError, match="keeps its weights in other files"):
+        OnnxDetector.load(tmp_path / "x.onnx")
+
+
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file"):
         OnnxDetector.load(tmp_path / "none.onnx")

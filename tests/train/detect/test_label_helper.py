@@ -80,6 +80,22 @@ def test_least_certain_photos_come_first(out: Path) -> None:
     assert sorted(p.name for p in out.glob("*.png")) == ["1_p1.png", "2_p3.png", "3_p0.png", "4_p2.png"]
 
 
+def test_no_photo_is_a_formula_of_a_spreadsheet(
+    photos: list[Path], category: Category, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos[0].parent)
+    photos[0].rename("=cmd.png")
+    label_helper(Stub(category), [Path("=cmd.png")], tmp_path / "out", 0.3, 0.1)  # type: ignore[arg-type]
+    (row,) = csv.DictReader((tmp_path / "out" / "priority.csv").read_text().splitlines())
+    assert row["photo"] == "'=cmd.png"
+
+
+def test_the_interface_orders_keypoints_for_label_studios_exports(out: Path, category: Category) -> None:
+    text = (out / "label_studio.xml").read_text()
+    for n, name in enumerate(category.schema.names):
+        assert f'<Label value="{name}" model_index="{n}"/>' in text
+
+
 def test_the_folder_can_be_trained_on_as_it_is(out: Path, category: Category) -> None:
     assert len(read_samples(out, category)) == 4
 

@@ -1,13 +1,18 @@
 import json
 import logging
+import multiprocessing
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from scipy.special import expit, logit
 
 from synth.dataset.coco import Category
@@ -19,6 +24,7 @@ from train.model import snapshot as snapshot_file
 from train.model.build import build_model
 from train.model.heatmaps import Calibration
 from train.model.snapshot import (
+    Meta,
     load_model,
     load_weights,
     make_meta,
@@ -27,6 +33,7 @@ from train.model.snapshot import (
     warm_start,
     write_snapshot,
 )
+from train.model.tensor_files import read_tensors
 
 TRAIN = Path(snapshot_file.__file__).parents[1]
 
@@ -233,3 +240,80 @@ def test_nothing_is_unpickled_but_pinned_vendor_weights() -> None:
     }
     assert all(name == "weights.py" and "weights_only=True" in line for name, line in loads)
     assert len([line for _, line in loads if line.startswith("state")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.fill_(float("nan")), "1 tensors are not finite: "),
+        (lambda t: t.fill_(float("inf")), "1 tensors are not finite: "),
+        (lambda t: t.double(), r"F64 .* instead of F32"),
+        (lambda t: t.half(), r"F16 .* instead of F32"),
+        (lambda t: t > 0, r"BOOL .* instead of F32"),
+        (lambda t: t.long(), r"I64 .* instead of F32"),
+    ],
+)
+def test_weights_that_are_no_numbers_of_the_network_are_refused(
+    snapshot: Path, spoil: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    tensors = read_tensors(snapshot / "model.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.ndim == 4)
+    save_file({**tensors, name: spoil(tensors[name]).clone()}, snapshot / "model.safetensors")
+    with pytest.raises(DataError, match=f"model.safetensors: .*{message}"):
+        load_model(snapshot)
+
+
+def test_a_config_that_asks_for_more_than_the_file_holds_builds_nothing(
+    snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = json.loads((snapshot / "meta.json").read_text())
+    raw["config"]["model"]["keypoint_head_channels"] *= 2
+    (snapshot / "meta.json").write_text(json.dumps(raw))
+    devices = []
+    built = snapshot_file.build_model
+
+    def build(*arguments: Any) -> Any:
+        devices.append(torch.get_default_device().type)
+        return built(*arguments)
+
+    monkeypatch.setattr(snapshot_file, "build_model", build)
+    with pytest.raises(DataError, match="do not fit the network"):
+        load_model(snapshot)
+    assert devices == ["meta"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 8, b"\x02\0\0\0\0\0\0\0[]", b"\x09\0\0\0\0\0\0\0{'a': {}}", b"\x05" + b"\0" * 12],
+)
+def test_a_header_that_is_none_is_refused(snapshot: Path, content: bytes) -> None:
+    (snapshot / "model.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match=r"model.safetensors: not (readable as safetensors|valid JSON)"):
+        load_model(snapshot)
+
+
+def write_often(folder: Path, meta: Meta, value: float) -> None:
+    for _ in range(10):
+        write_snapshot(folder, meta, {"a": torch.full((1000,), value)}, {"b": torch.zeros(1)}, {})
+
+
+def test_two_processes_that_write_one_snapshot_leave_a_whole_one(snapshot: Path) -> None:
+    meta, context = read_meta(snapshot), multiprocessing.get_context("spawn")
+    both = [context.Process(target=write_often, args=(snapshot, meta, value)) for value in (1.0, 2.0)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert read_tensors(snapshot / "model.safetensors")["a"].unique().numel() == 1
+    assert [path.name for path in snapshot.parent.iterdir()] == ["best"]
+
+
+def test_a_swap_cut_off_after_the_old_snapshot_moved_is_finished(snapshot: Path) -> None:
+    new = snapshot.with_name(".best.new")
+    shutil.copytree(snapshot, new)
+    (new / "meta.json").write_text((new / "meta.json").read_text().replace('"step": 7', '"step": 8'))
+    snapshot.rename(new / ".replaced")
+    recover(snapshot)
+    assert read_meta(snapshot).step == 8
+    assert not (snapshot / ".replaced").exists()

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from synth.dataset.coco import Category
 from synth.errors import ConfigError, DataError, UserError
+from synth.system.files import locked
 from tests.train.conftest import torchrun
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
@@ -463,3 +464,9 @@ def test_an_error_of_a_loader_process_is_told_without_its_traceback() -> None:
     assert next(shown) == 1
     with pytest.raises(DataError, match=r"^a\.jpg: truncated$"):
         next(shown)
+
+
+def test_a_folder_in_which_another_run_trains_is_refused(tmp_path: Path) -> None:
+    nothing: Any = None
+    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="run: another run is training there"):
+        train(nothing, nothing, tmp_path / "run", "cpu")

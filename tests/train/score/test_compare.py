@@ -82,6 +82,11 @@ def test_other_photos_or_labels_are_refused(tmp_path: Path) -> None:
         ({"bbox": None}, "lacks"),
         ({"keypoints": {"ap": "high"}}, "fields are of other types"),
         ({"per_image": [3]}, "per_image is malformed"),
+        ({"per_image": []}, "per_image is empty"),
+        ({"keypoints": {"ap": 10**400}}, "fields are of other types"),
+        ({"keypoint_ap_draws": "x"}, "keypoint_ap_draws: 'x', expected a list of numbers"),
+        ({"keypoint_ap_draws": {"a": 1}}, "keypoint_ap_draws: .* expected a list of numbers"),
+        ({"keypoint_ap_draws": [None, "x"]}, "expected a list of numbers"),
     ],
 )
 def test_what_eval_did_not_write_is_refused(tmp_path: Path, changed: dict[str, object], message: str) -> None:
