@@ -3,6 +3,7 @@ their picture, areas that no object has."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +45,10 @@ def require_plausible(labelled: LabelledImages) -> LabelledImages:
         width, height = image.width, image.height
         if (not width or not height) and is_file(path):
             width, height = header_size(path)
-        where = f"{labelled.source}: image {image.file_name}"
+        where = f"image {image.file_name}"
         placed += [_placed(annotation, width, height, where) for annotation in image.annotations]
     for one in placed:
-        _check_box(one)
+        _check_box(one, labelled.source)
     fault = set_fault(placed)
     if fault:
         raise DataError(f"{labelled.source}: {fault}")
@@ -104,10 +105,10 @@ def _placed(annotation: Annotation, width: float, height: float, where: str) -> 
     return Placed(annotation.box_xyxy, points, width, height, where)
 
 
-def _check_box(one: Placed) -> None:
-    """Raises DataError for what would silently train on nothing."""
+def _check_box(one: Placed, source: Path) -> None:
+    """Raises DataError for what would silently train on nothing. source: of the label, for the error."""
     box, size = one.box_xyxy, f"{one.width:g}x{one.height:g} image"
-    text = f"{one.where}: box [{', '.join(f'{c:g}' for c in box)}]"
+    text = f"{source}: {one.where}: box [{', '.join(f'{c:g}' for c in box)}]"
     if not (box[2] > box[0] and box[3] > box[1]):
         raise DataError(f"{text} is empty, expected x1 < x2 and y1 < y2 (corners, not sizes)")
     if box.max() <= NORMALISED_MAX:

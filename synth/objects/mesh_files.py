@@ -176,7 +176,7 @@ def _read_obj(path: Path, data: bytes, folder: Folder) -> trimesh.Scene:
     scene = _trimesh_scene(path, plain.encode(), folder)
     unknown = [name for name in obj.used_materials(text) if name not in folder.materials]
     if folder.materials:
-        folder.not_drawn += [f"material {name}: in no material file, drawn white" for name in unknown]
+        folder.not_drawn += [f"material {name}: in no material file, drawn grey" for name in unknown]
     if obj.has_colors(text):
         colors = _trimesh_scene(path, obj.colors_as_places(plain).encode(), folder, skip_materials=True)
         folder.not_drawn += with_colors(scene, [mesh.vertices for mesh in colors.geometry.values()])

@@ -51,6 +51,9 @@ PLACED = "options_of_"
 SEE_THROUGH = ("map_d", "map_tr")
 RELIEF = ("disp", "decal", "refl")
 DRAWN_MAPS = (*NORMAL_MAPS, "map_pr", "map_pm")
+WHITE = np.array([255, 255, 255, 255], np.uint8)
+PLAIN_GREY = (170, 170, 170)
+"""sRGB of 0.4 in linear light: that of meshes without a material."""
 Words = dict[str, list[str]]
 """What stands behind each keyword of a material."""
 
@@ -129,13 +132,14 @@ def with_colors(scene: trimesh.Scene, colors: list[Array]) -> list[str]:
         eight = to_rgba(shares)
         if not isinstance(visual, TextureVisuals) or (eight == 255).all():
             continue
-        if visual.material.image is not None:
+        if _is_given(visual.material.image):
             found[f"material {visual.material.name}: its vertices' colours: drawn with the picture alone"] = (
                 None
             )
             continue
         visual.material = visual.material.copy()
-        visual.material.diffuse = np.array([255, 255, 255, 255], np.uint8)
+        visual.material.image = None
+        visual.material.diffuse = WHITE
         visual.vertex_attributes["color"] = eight
     return list(found)
 
@@ -184,6 +188,11 @@ def _is_black(words: Words, left_out: bool) -> bool:
     return not any(float(word) for word in words["kd"]) if "kd" in words else left_out
 
 
+def _is_given(image: Image.Image | None) -> bool:
+    """Whether a file holds it: trimesh makes one up for texture coordinates without a picture."""
+    return image is not None and image.format is not None
+
+
 def _glows(words: Words) -> bool:
     return "map_ke" in words or any(_number("Ke", word) > 0 for word in words.get("ke", []))
 
@@ -215,8 +224,10 @@ def physical(material: Any, files: Resolver) -> Any:
     if not isinstance(material, SimpleMaterial):
         return material
     words: Words = material.kwargs
+    if material.image is not None and not _is_given(material.image):
+        material.image = Image.new("RGB", (1, 1), PLAIN_GREY)
     if material.image is not None and _is_black(words, True):
-        material.diffuse = np.array([255, 255, 255, 255], np.uint8)
+        material.diffuse = WHITE
     elif _is_black(words, False) and _glows(words):
         light = [_number("Ke", word) for word in words.get("ke", ["1", "1", "1"])]
         material.diffuse = to_rgba(np.array(light))

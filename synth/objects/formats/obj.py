@@ -114,7 +114,7 @@ class _Rows:
         if any("-" in corner or corner[0] == "0" or corner[-1] == "/" for corner in corners):
             corners = [self._absolute(corner) for corner in corners]
         if len(corners) < 3:
-            return ""
+            return f"f {' '.join(corners)}"
         if len(corners) > 3:
             self._polygons.append((row, [int(corner.partition("/")[0]) - 1 for corner in corners]))
         shapes = {_SHAPE[corner.count("/"), "//" in corner] for corner in corners}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.objects.formats.ply_values import KINDS, Element, Lists, read_header, read_values
+from synth.objects.formats.ply_values import KINDS, Element, Header, Lists, read_header, read_values
 from synth.objects.formats.polygons import cuts
 
 _NAMES = {kind: name for name, kind in reversed(KINDS.items())}
@@ -52,15 +52,20 @@ def plain(data: bytes) -> bytes:
     binary = header.byte_order is not None
     cut = bool(concave) or (ragged and (binary or textured)) or (faces.count == 1 and textured)
     colors = [_usual_colors(element, values[element.name]) for element in (vertices, faces)]
-    if not cut and colors == [None, None]:
+    idle = _idle_places(header, vertices, faces)
+    if not cut and not idle and colors == [None, None]:
         return data
     of_vertices, of_faces = colors
-    written = {name: column for name, column in values["vertex"].items() if not isinstance(column, Lists)}
+    written = {
+        name: column
+        for name, column in values["vertex"].items()
+        if not isinstance(column, Lists) and name not in idle
+    }
     positions, sources = _triangles(sizes, concave)
     at = corners.starts[sources][:, None] + positions
     new_faces: dict[str, NDArray[Any]] = {"vertex_indices": corners.values[at].astype(np.int32)}
     places_on_texture = values["face"].get("texcoord")
-    if isinstance(places_on_texture, Lists):
+    if isinstance(places_on_texture, Lists) and "texcoord" not in idle:
         pairs = (places_on_texture.starts[sources][:, None] + 2 * positions)[:, :, None] + np.arange(2)
         new_faces["texcoord"] = places_on_texture.values[pairs].reshape(-1, 6).astype(np.float32)
     of_faces = of_faces or {c: values["face"][c] for c in _COLORS if c in faces.names()}
@@ -80,6 +85,14 @@ def not_drawn(data: bytes) -> list[str]:
     if any(set(names) <= vertices.names() | faces.names() for names in (_COLORS, *_OTHER_COLORS)):
         return ["colours of vertices or faces: drawn with the texture alone"]
     return []
+
+
+def _idle_places(header: Header, vertices: Element, faces: Element) -> set[str]:
+    """Texture coordinates without a texture beside colours, for which trimesh would drop the colours."""
+    if header.textures() or not any(set(_COLORS) <= element.names() for element in (vertices, faces)):
+        return set()
+    places = {name for pair in _PLACES for name in pair if set(pair) <= vertices.names()}
+    return places | ({"texcoord"} & faces.names())
 
 
 def _corners(faces: Element, values: dict[str, Any]) -> Lists | None:

@@ -143,6 +143,17 @@ def test_a_picture_is_not_painted_over_by_vertex_colours_and_that_is_told(tmp_pa
     assert any("its vertices' colours" in what for what in mesh.not_drawn)
 
 
+def test_texture_coordinates_without_a_material_change_no_colour(tmp_path: Path) -> None:
+    (placed,) = loaded(tmp_path, SQUARE + "vt 0 0\nf 1/1 2/1 3/1\nf 1/1 3/1 4/1\n").parts
+    (bare,) = loaded(tmp_path, SQUARE + "f 1 2 3\nf 1 3 4\n").parts
+    assert placed.texture is not None
+    shown = ((placed.texture / 255 + 0.055) / 1.055) ** 2.4 * placed.base_color
+    np.testing.assert_allclose(shown[0, 0], bare.base_color, atol=0.005)
+    (painted,) = loaded(tmp_path, RED_BLUE + "vt 0 0\nf 1/1 2/1 3/1\nf 1/1 3/1 4/1\n").parts
+    assert painted.vertex_colors is not None
+    assert painted.texture is None
+
+
 @pytest.mark.parametrize(
     ("lines", "word"),
     [

@@ -55,6 +55,14 @@ def test_colours_of_ply_by_all_their_names(
     assert (part.vertex_colors == ORANGE).all()
 
 
+def test_texture_coordinates_without_a_texture_leave_colours(tmp_path: Path) -> None:
+    text = ply_square("red green blue s t", "float", (0.2, 0.4, 0.6, 0.0, 0.0))
+    (tmp_path / "a.ply").write_text(text)
+    (part,) = load_mesh(tmp_path / "a.ply", 1.0).parts
+    assert part.vertex_colors is not None
+    assert (part.vertex_colors == (51, 102, 153)).all()
+
+
 def ply_textured(
     folder: Path, faces: str, properties: str, extra: str = "", rows: list | None = None
 ) -> Path:
