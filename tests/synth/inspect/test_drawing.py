@@ -10,7 +10,7 @@ import pytest
 from synth.errors import UserError
 from synth.inspect.drawing import PALETTE, contact_sheet, draw_objects, write_image
 from synth.system import progress
-from synth.system.progress import clock, line, track
+from synth.system.progress import clock, track
 from synth.types import KeypointSchema
 
 SCHEMA = KeypointSchema(("a", "b"), ((0, 1),), None, (0.05, 0.05))
@@ -102,11 +102,6 @@ def test_written_picture_reads_back_in_rgb_order(tmp_path: Path, suffix: str) ->
 def test_unknown_picture_suffix_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.tiff: pictures are written as \.png or \.jpg"):
         write_image(tmp_path / "x.tiff", BLANK)
-
-
-def test_progress_line_counts_the_rate_of_this_run_only() -> None:
-    assert line("render", 120, 2000, 84, 10.0) == "render: 120/2000  8.4/s  3:44 left"
-    assert line("render", 2000, 2000, 100, 10.0) == "render: 2000/2000  10.0/s  in 0:10"
 
 
 def test_clock_shows_hours_when_needed() -> None:

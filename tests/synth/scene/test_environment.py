@@ -70,7 +70,7 @@ def test_a_file_that_is_no_map_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_picture_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = write_exr(tmp_path / "ball.exr", np.ones((64, 64, 3)))
-    with pytest.raises(DataError, match=r"ball\.exr: 64x64 px, expected a panorama twice as wide as high"):
+    with pytest.raises(DataError, match=r"ball\.exr: .*64x64 px, expected a panorama twice as wide as high"):
         read_panorama(path)
 
 
