@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     config = tiny()
     model_config = config.model.model_copy(
-        update={"score_threshold": 0.06, "keypoint_reach": 1.2, "keypoint_cells": 18}
+        update={"score_threshold": 0.01, "keypoint_reach": 1.2, "keypoint_cells": 18}
     )
     config = config.model_copy(update={"model": model_config})
     torch.manual_seed(1)

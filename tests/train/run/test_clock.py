@@ -36,13 +36,13 @@ def test_minutes_end_a_run_that_has_steps_left() -> None:
 def test_a_run_until_learned_says_its_latest_end_and_its_likely_one() -> None:
     pace = Pace(0.6, 0.0)
     assert said(OPEN, 500, pace, 0.3, 0.5) == "at most 35:00 left, less if it has learned before"
-    assert said(OPEN, 750, pace, 0.2, 0.6, 0.8) == "at most 32:30 left, likely 10:00"
+    assert said(OPEN, 750, pace, 0.2, 0.6, 0.8) == "at most 32:30 left, likely 7:30"
     assert said(OPEN, 750, pace, 0.2, 0.8, 0.6) == "at most 32:30 left, less if it has learned before"
 
 
 def test_what_a_score_lacks_shrinks_by_the_same_share_a_step() -> None:
-    """From 0.8 to 0.2 in two epochs, so to 0.05 in two more; then the fall."""
-    assert likely_end(OPEN, log(0.2, 0.6, 0.8)) == 1250 + 500
+    """From 0.8 to 0.2 in two epochs, so to 0.1 in one more; then the fall."""
+    assert likely_end(OPEN, log(0.2, 0.6, 0.8)) == 1000 + 500
     assert likely_end(OPEN, log(0.2, 0.6)) is None
     assert likely_end(OPEN, log(0.5, 0.5, 0.5)) is None
     assert likely_end(OPEN, log(0.1, 0.11, 0.12)) is None

@@ -247,7 +247,7 @@ def test_resuming_with_another_recipe_or_object_is_refused(
         (lambda f: (f / "state.json").unlink(), r"state\.json: absent, so the run cannot be continued"),
         (
             lambda f: save_file({"0.exp_avg": torch.zeros(3)}, f / "optim.safetensors"),
-            r"optim\.safetensors: 0\.exp_avg \(3,\) fits no parameter",
+            r"optim\.safetensors: 0\.exp_avg .*\(3,\) fits no parameter",
         ),
     ],
 )
