@@ -17,5 +17,9 @@ class DataError(UserError):
     """A data set (images, annotations) is wrong."""
 
 
+class InUseError(UserError):
+    """Another process writes into the folder."""
+
+
 class EnvironmentProblem(UserError):
     """The machine lacks something the program needs (a GL driver, a package, disk space)."""

@@ -34,6 +34,8 @@ LIMITS = {
     "network_score": (0, 1),
 }
 """Least and largest value of the numbers in the metadata."""
+MAX_VIEWS = 2000
+"""The most squares that a photo is looked at in."""
 SAME_SHARE = 0.05
 SAME_IOU = 0.3
 """Least overlap of what a second look finds with what it looks at."""
@@ -81,12 +83,21 @@ class Tiling:
 
     readable_share: of the longer side of what the network is shown, from which on it finds an object; at most
     1/4. smallest_share: longer side of the smallest objects wanted, as a share of the photo's. smallest_px:
-    the same in px of the photo, which counts instead where it is given; 0: never in tiles.
+    the same in px of the photo, which counts instead where it is given; 0: never in tiles. Raises ValueError
+    for numbers outside. Where there would be more than MAX_VIEWS, the smallest tiles are left out.
     """
 
     readable_share: float = 0.25
     smallest_share: float = 1.0
     smallest_px: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < float(self.readable_share) <= 0.25:
+            raise ValueError(f"readable_share {self.readable_share}, expected above 0 to 0.25")
+        if not 0 < float(self.smallest_share) <= 1:
+            raise ValueError(f"smallest_share {self.smallest_share}, expected above 0 to 1")
+        if self.smallest_px is not None and not 0 <= float(self.smallest_px) < math.inf:
+            raise ValueError(f"smallest_px {self.smallest_px}, expected 0 or more")
 
     def views(self, width: int, height: int) -> list[tuple[int, int, int]]:
         """Left, top and side, in px, of the squares of a photo to look at: the whole, then the tiles.
@@ -99,17 +110,21 @@ class Tiling:
         smallest = self.smallest_share * longer if self.smallest_px is None else self.smallest_px
         views, side = [(0, 0, longer)], math.ceil(smallest / self.readable_share)
         while 0 < side < longer:
-            rows, columns = (_starts(length, side, self.readable_share) for length in (height, width))
-            views += [(left, top, side) for top in rows for left in columns]
+            down, across = (_tiles_along(length, side, self.readable_share) for length in (height, width))
+            if len(views) + down * across <= MAX_VIEWS:
+                rows, columns = (_starts(*along, side) for along in ((height, down), (width, across)))
+                views += [(left, top, side) for top in rows for left in columns]
             side *= 2
         return views
 
 
-def _starts(length: int, side: int, readable_share: float) -> list[int]:
+def _tiles_along(length: int, side: int, readable_share: float) -> int:
+    return 1 + math.ceil(max(0, length - side) / (side * (1 - 2 * readable_share)))
+
+
+def _starts(length: int, count: int, side: int) -> list[int]:
     """Where tiles begin that cover `length` px, evenly."""
-    free = max(0, length - side)
-    count = 1 + math.ceil(free / (side * (1 - 2 * readable_share)))
-    return [round(start) for start in np.linspace(0, free, count).tolist()]
+    return [round(start) for start in np.linspace(0, max(0, length - side), count).tolist()]
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,7 @@ def cut(
     within the picture is scaled, and nothing larger is made.
     """
     height, width = rgb.shape[:2]
-    left, top = min(left, width - 1), min(top, height - 1)
+    left, top = (min(max(at, 1 - side), end - 1) for at, end in ((left, width), (top, height)))
     part = rgb[max(top, 0) : top + side, max(left, 0) : left + side]
     if part.shape[:2] == (side, side):
         return resize(part, size_px, size_px)
@@ -370,7 +385,7 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
             crop_reach=float(raw.get("crop_reach", 1.0)),
             network_score=float(raw.get("network_score", raw["score"])),
             tiling=Tiling(**raw.get("tiling", {})),
-            detections=raw.get("detections"),
+            detections=None if raw.get("detections") is None else max(1, int(raw["detections"])),
         )
         for field, (least, most) in LIMITS.items():
             if not least <= getattr(exported, field) <= most:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.dataset.plausible import MAX_AREA_SHARE, MIN_AREA_SHARE
+from synth.dataset.plausible import likely_areas
 from synth.errors import DataError
 from synth.types import OCCLUDED, VISIBLE, Array
 
@@ -99,10 +99,9 @@ def told_v(visibility: Array) -> NDArray[np.int64]:
 
 
 def truth_of(sample: Sample) -> Truth:
-    """An area that cannot be the object's (MIN_AREA_SHARE, MAX_AREA_SHARE) is replaced by its box's."""
+    """An area that cannot be the object's (plausible.likely_areas) is replaced by its box's."""
     of_box = np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1)
-    likely = (sample.area >= MIN_AREA_SHARE * of_box) & (sample.area <= MAX_AREA_SHARE * of_box)
-    area = np.where(likely, sample.area, of_box)
+    area = np.where(likely_areas(sample.area, sample.boxes), sample.area, of_box)
     return Truth(sample.boxes, sample.labels, sample.keypoints, area, sample.iscrowd)
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from synth.cameras import colmap, kalibr, opencv, plain
 from synth.cameras.calibration import Calibration
 from synth.errors import ConfigError
+from synth.system.untrusted import read_untrusted_text
 from synth.system.yaml_files import MAX_YAML_BYTES, OPENCV_DIRECTIVE, Loader, validation_text
 
 EXAMPLE = "{K: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], image_width: 640, image_height: 480}"
@@ -37,12 +38,12 @@ def read_calibration(path: Path) -> Calibration:
     try:
         if path.suffix.lower() in UNREAD:
             raise ValueError(f"{path.suffix} files are not read: write a YAML or JSON file {EXAMPLE}")
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise ValueError(f"larger than {MAX_YAML_BYTES >> 20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_untrusted_text(path, MAX_YAML_BYTES, ConfigError)
         if colmap.finds(text):
             return colmap.read(text)
         return _of_mapping(_parsed(text))
+    except ConfigError:
+        raise
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except ValidationError as error:

@@ -77,10 +77,10 @@ def set_fault(placed: Sequence[Placed]) -> str | None:
     return None
 
 
-def likely_area(area: float, box_xyxy: Array) -> bool:
-    """Whether an object in the box may have that area, px^2."""
-    of_box = float(np.prod(box_xyxy[2:] - box_xyxy[:2]))
-    return MIN_AREA_SHARE * of_box <= area <= MAX_AREA_SHARE * of_box
+def likely_areas(areas: Array, boxes: Array) -> NDArray[np.bool_]:
+    """(N,) whether objects in boxes (N, 4), xyxy, may have these areas (N,), px^2."""
+    of_box = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.asarray((areas >= MIN_AREA_SHARE * of_box) & (areas <= MAX_AREA_SHARE * of_box))
 
 
 def with_likely_areas(labelled: LabelledImages) -> tuple[LabelledImages, int]:
@@ -90,7 +90,7 @@ def with_likely_areas(labelled: LabelledImages) -> tuple[LabelledImages, int]:
     def mended(annotations: tuple[Annotation, ...]) -> Iterator[Annotation]:
         nonlocal count
         for a in annotations:
-            likely = likely_area(a.area, a.box_xyxy)
+            likely = bool(likely_areas(np.array([a.area]), a.box_xyxy[None])[0])
             count += not likely
             yield a if likely else replace(a, area=float(np.prod(a.box_xyxy[2:] - a.box_xyxy[:2])))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from synth.dataset.coco import check_outline
 from synth.dataset.faults import FaultLog, is_integer
-from synth.dataset.plausible import NORMALISED_MAX, Placed, likely_area, set_fault
+from synth.dataset.plausible import NORMALISED_MAX, Placed, likely_areas, set_fault
 from synth.errors import DataError
 from synth.types import Array
 
@@ -84,7 +84,7 @@ def _check_area(row: dict[str, Any], box: Array, where: str, log: FaultLog) -> N
             log.add("not_a_number", f"{where}: {key} {value!r:.60}")
             return
     area = row.get("area")
-    if area is not None and not likely_area(area, np.array([0.0, 0.0, *box[2:]])):
+    if area is not None and not likely_areas(np.array([area]), np.array([[0.0, 0.0, *box[2:]]]))[0]:
         log.add("area", f"{where}: {area:g} in a bbox of {box[2]:g} x {box[3]:g}")
 
 

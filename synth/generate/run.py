@@ -59,8 +59,6 @@ def generate(
             held = max(done, count)
             if not has_annotations(out, held):
                 write_annotations(out, library, store, held)
-    except BlockingIOError as error:
-        raise DataError(f"{out}: another run is writing there") from error
     except OSError as error:
         raise EnvironmentProblem(f"{out}: {error.strerror}; mend that and run again to go on") from error
     return max(0, count - done)

@@ -31,6 +31,7 @@ from train.runtime import (
 from train.types import Found
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 4096
+MIN_SMALLEST_PX = 8
 SMALL_PX = 24
 """Objects whose longer side is smaller at the network's input are hard to find."""
 MOST_READABLE = 0.25
@@ -62,8 +63,10 @@ class InferenceSettings:
             raise ConfigError(f"detections: {self.detections}, expected at least 1")
         if self.long_side_px is not None and not MIN_SIDE_PX <= self.long_side_px <= MAX_SIDE_PX:
             raise ConfigError(f"size: {self.long_side_px}, expected {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
-        if self.smallest_px is not None and self.smallest_px < 0:
-            raise ConfigError(f"smallest object: {self.smallest_px}, expected 0 or more px")
+        if self.smallest_px is not None and 0 != self.smallest_px < MIN_SMALLEST_PX:
+            raise ConfigError(
+                f"smallest object: {self.smallest_px} px, expected 0 (no tiles) or at least {MIN_SMALLEST_PX}"
+            )
 
 
 class Detector:

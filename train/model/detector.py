@@ -49,7 +49,8 @@ class KeypointDetector(KeypointRCNN):  # type: ignore[misc]
 
     proposal_levels: names of the pyramid's levels that propose regions.
     keypoint_regions: regions an image with objects gives the keypoint head in a training step.
-    keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's.
+    keypoint_reach: side of the region whose heatmaps are read, as a multiple of the box's longer side;
+        1: the box itself.
     calibration: (categories, 2, 2), of each category a heatmaps.Calibration.
 
     Whether a keypoint is visible is told by maps of the keypoint head's own cells, read where its heatmap

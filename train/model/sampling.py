@@ -98,13 +98,12 @@ def proposals_and_losses(
 class TrainingRegions:
     """Regions that the heads learn from, an entry an image.
 
-    boxes: (R, 4) xyxy px. labels: (R,) category, 0 background. matched: (R,) index of the true object that a
-    region covers best. offsets: (R, 4) from the region to that object's box, as BoxCoder encodes them.
+    boxes: (R, 4) xyxy px. labels: (R,) category, 0 background. offsets: (R, 4) from the region to the box of
+    the object that it covers best, as BoxCoder encodes them.
     """
 
     boxes: list[Tensor]
     labels: list[Tensor]
-    matched: list[Tensor]
     offsets: list[Tensor]
 
 
@@ -128,4 +127,4 @@ def training_regions(
     matched_boxes = [
         (own if len(own) else own.new_zeros(1, 4))[at] for own, at in zip(true, matched, strict=True)
     ]
-    return TrainingRegions(boxes, labels, matched, heads.box_coder.encode(matched_boxes, boxes))
+    return TrainingRegions(boxes, labels, heads.box_coder.encode(matched_boxes, boxes))

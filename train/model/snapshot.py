@@ -204,6 +204,10 @@ def read_meta(folder: Path) -> Meta:
         )
         if max(len(category.schema) for category in meta.categories) > MAX_KEYPOINTS:
             raise DataError(f"{where}: an object of more than {MAX_KEYPOINTS} keypoints")
+        if meta.score is not None and not 0 <= float(meta.score) <= 1:
+            raise DataError(f"{where}: score {meta.score!r:.40}, expected 0 to 1")
+        if meta.smallest_share is not None and not 0 < float(meta.smallest_share) <= 1:
+            raise DataError(f"{where}: smallest_share {meta.smallest_share!r:.40}, expected above 0 to 1")
         if not np.isfinite(meta.calibration).all():
             raise DataError(f"{where}: calibration is not finite")
         return meta

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
-from synth.errors import ConfigError, UserError
+from synth.errors import UserError
 from synth.system.files import locked
 from synth.system.progress import track
 from train.model.detector import KEYPOINT_LOSSES, with_keypoints
@@ -72,8 +72,6 @@ def train(
     try:
         with locked(out) if processes.leads else nullcontext():
             return run_to_end(prepare(meta, data, out, processes, resume, init))
-    except BlockingIOError as error:
-        raise ConfigError(f"{out}: another run is training there; choose another folder") from error
     finally:
         processes.close()
 

@@ -92,7 +92,7 @@ def load_run(
         rendered = [kept for kept, _ in halves]
         chosen = tuple(sample for _, held in halves for sample in held)
     images = tuple(sample for part in rendered for sample in part)
-    smallest = smallest_share((*images, *photos, *chosen))
+    smallest = smallest_share((*images, *photos) if online is None else chosen)
     config = large_enough(config, smallest)
     if online is None:
         _check_all_are_there(categories, (*images, *photos))

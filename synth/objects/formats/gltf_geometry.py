@@ -13,7 +13,7 @@ from synth.types import Array
 KINDS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 FLOAT, UINT = 5126, 5125
-STRIP, FAN = 5, 6
+FAN = 6
 SAME = 1e-5
 """Matrices that differ by less than this share of their largest entry pose alike."""
 

@@ -1,5 +1,6 @@
 """Cameras' files, whoever wrote them, are read or refused by name."""
 
+import os
 import re
 from pathlib import Path
 
@@ -296,3 +297,9 @@ def test_a_tilted_sensor_cannot_be_turned() -> None:
     )
     with pytest.raises(ValueError, match="tilted"):
         turned(known, 1)
+
+
+def test_a_pipe_is_no_calibration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "camera.yaml")
+    with pytest.raises(ConfigError, match=r"camera\.yaml: is a pipe, expected a regular file"):
+        read_calibration(tmp_path / "camera.yaml")

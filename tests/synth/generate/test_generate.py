@@ -29,7 +29,7 @@ from synth.dataset.formats.table import read_labels
 from synth.dataset.log import image_file, read_log
 from synth.dataset.store import StoredImage
 from synth.dataset.validate import validate_dataset
-from synth.errors import DataError, EnvironmentProblem
+from synth.errors import DataError, EnvironmentProblem, InUseError
 from synth.generate.images import Images
 from synth.generate.job import RenderJob
 from synth.generate.run import _start_worker, generate
@@ -324,7 +324,7 @@ def test_a_torn_row_of_the_log_is_named(job: RenderJob, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_folder_that_another_run_writes_is_refused(job: RenderJob, tmp_path: Path) -> None:
     generate(job, tmp_path / "out", 1, 1)
-    with locked(tmp_path / "out"), pytest.raises(DataError, match="another run is writing"):
+    with locked(tmp_path / "out"), pytest.raises(InUseError, match="another run is writing"):
         generate(job, tmp_path / "out", 2, 1)
     assert generate(job, tmp_path / "out", 2, 1) == 1
 

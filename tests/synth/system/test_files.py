@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from synth.errors import InUseError
 from synth.system.files import locked, remove_leftovers, replacing
 
 
 def test_a_folder_is_locked_against_others_and_made_where_it_is_not(tmp_path: Path) -> None:
-    with locked(tmp_path / "new"), pytest.raises(BlockingIOError), locked(tmp_path / "new"):
+    with locked(tmp_path / "new"), pytest.raises(InUseError), locked(tmp_path / "new"):
         pass
     with locked(tmp_path / "new"):
         pass
@@ -20,7 +21,7 @@ def hold(folder: Path, start: Barrier, done: Barrier) -> None:
     try:
         with locked(folder):
             done.wait()
-    except BlockingIOError:
+    except InUseError:
         done.wait()
         raise SystemExit(3) from None
 

@@ -12,12 +12,22 @@ import pytest
 import torch
 
 from synth.dataset.coco import object_category
+from synth.errors import ConfigError
 from train import runtime
 from train.config import TrainConfig, with_changes
 from train.data.objects import resize
 from train.detect.predict import Detector, InferenceSettings, tiles_in_words, tiling_for
 from train.model.snapshot import make_meta
-from train.runtime import Exported, ExportedObject, OnnxDetector, Tiling, best_of_views, cut, cut_off
+from train.runtime import (
+    MAX_VIEWS,
+    Exported,
+    ExportedObject,
+    OnnxDetector,
+    Tiling,
+    best_of_views,
+    cut,
+    cut_off,
+)
 
 DEVICE = torch.device("cpu")
 
@@ -221,3 +231,37 @@ def test_files_of_before_there_were_tiles_read_photos_whole(tmp_path: Path) -> N
     entry = {"format": 2, "objects": [], "long_side_px": 320, "score": 0.05, "nms": 0.5}
     read = runtime.read_metadata({runtime.METADATA: json.dumps(entry)}, "x.onnx")
     assert (read.tiling, read.detections) == (Tiling(), None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"readable_share": 0.0},
+        {"readable_share": 0.6},
+        {"readable_share": float("nan")},
+        {"smallest_share": 0.0},
+        {"smallest_share": 2.0},
+        {"smallest_px": -1.0},
+        {"smallest_px": float("inf")},
+    ],
+)
+def test_tilings_that_would_not_end_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Tiling(**wrong)
+
+
+def test_a_photo_is_read_in_so_many_tiles_at_most() -> None:
+    views = Tiling(0.1, smallest_px=1).views(4000, 3000)
+    assert 1 < len(views) <= MAX_VIEWS
+    assert min(side for *_, side in views) > 10
+
+
+@pytest.mark.parametrize(("left", "top"), [(-30, 5), (-500, 5), (5, -30), (700, 900), (-31, -29)])
+def test_squares_beyond_the_picture_show_its_edge(left: int, top: int) -> None:
+    rgb = np.full((40, 60, 3), 7, dtype=np.uint8)
+    assert (cut(rgb, left, top, 30, 16, resize) == 7).all()
+
+
+def test_objects_too_small_to_see_are_not_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"smallest object: 3 px, expected 0 .* at least 8"):
+        InferenceSettings(smallest_px=3)

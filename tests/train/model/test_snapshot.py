@@ -109,6 +109,15 @@ def test_damaged_snapshot_is_one_clear_error(snapshot: Path, damage: object, mes
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("field", ["score", "smallest_share"])
+@pytest.mark.parametrize("value", ["abc", [1], float("nan"), -1, 1.5])
+def test_numbers_of_a_snapshot_lie_where_they_can(snapshot: Path, field: str, value: object) -> None:
+    meta = json.loads((snapshot / "meta.json").read_text())
+    (snapshot / "meta.json").write_text(json.dumps({**meta, field: value}))
+    with pytest.raises(DataError, match=r"meta\.json: "):
+        load_model(snapshot)
+
+
 def test_weights_of_another_k_list_every_tensor_that_does_not_fit(
     tiny_config: TrainConfig, snapshot: Path
 ) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from synth.dataset.coco import Category
-from synth.errors import ConfigError, DataError, UserError
+from synth.errors import ConfigError, DataError, InUseError, UserError
 from synth.system.files import locked
 from tests.train.conftest import torchrun
 from train.config import ScheduleConfig, TrainConfig, with_changes
@@ -468,5 +468,5 @@ def test_an_error_of_a_loader_process_is_told_without_its_traceback() -> None:
 
 def test_a_folder_in_which_another_run_trains_is_refused(tmp_path: Path) -> None:
     nothing: Any = None
-    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="run: another run is training there"):
+    with locked(tmp_path / "run"), pytest.raises(InUseError, match="run: another run is writing there"):
         train(nothing, nothing, tmp_path / "run", "cpu")
