@@ -48,7 +48,7 @@ smallest_object = click.option(
 @click.option(
     "--environments", default="default", show_default=True, help="Of --synth online, as for render."
 )
-@click.option("--real", type=existing, help="Labelled photos: a COCO file, or a folder with one JSON each.")
+@click.option("--real", type=existing, help="Labelled photos, in any label format.")
 @click.option("--val", "validation", type=existing, help="Photos that choose the best snapshot.")
 @click.option(
     "--real-fraction",

@@ -170,7 +170,7 @@ def export_command(
 @click.argument("weights", type=existing)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--object", "object_", required=True, help="Name in assets/ or a path to an object's folder.")
-@click.option("--camera", type=existing, help="Calibration file as OpenCV or ROS writes it.")
+@click.option("--camera", type=existing, help="Calibration file of OpenCV, ROS, Kalibr, COLMAP and others.")
 @click.option("--fov-deg", type=Within(1, 170), help="Field of view along the longer side.")
 @click.option("--out", type=existing, required=True, help="Folder for poses.jsonl and overlays.")
 @click.option("--score", type=SHARE, default=0.5, show_default=True, help="Least score of a detection.")

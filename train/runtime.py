@@ -34,7 +34,7 @@ LIMITS = {
     "network_score": (0, 1),
 }
 """Least and largest value of the numbers in the metadata."""
-MAX_VIEWS = 2000
+MAX_VIEWS = 6000
 """The most squares that a photo is looked at in."""
 SAME_SHARE = 0.05
 SAME_IOU = 0.3
