@@ -102,6 +102,8 @@ def validation_text(error: ValidationError) -> str:
     for fault in error.errors()[:3]:
         field = ".".join(str(part) for part in fault["loc"]) or "file"
         came = "" if fault["type"] in ("missing", "value_error") else f" (got {fault['input']!r:.80})"
-        faults.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}{came}")
+        unquoted = fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float)
+        quoted = "; write it in quotes" if unquoted else ""
+        faults.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}{came}{quoted}")
     more = error.error_count() - len(faults)
     return "; ".join(faults) + (f"; and {more} more" if more > 0 else "")

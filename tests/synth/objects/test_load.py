@@ -125,6 +125,7 @@ def test_link_that_leaves_the_folder_is_refused(
         ("unit_m: 0.001", "unit_m: 0", "unit_m: Input should be greater than 0 (got 0)"),
         ("unit_m: 0.001", "unit_m: .nan", "unit_m"),
         ("b: [-10, 0, 0]", "b: [-10, 0]", "keypoints.b"),
+        ("b: [-10, 0, 0]", "2: [-10, 0, 0]", "valid string (got 2); write it in quotes"),
         ("b: [-10, 0, 0]", "b: [-10, 0, .inf]", "keypoints.b"),
         ("flip_pairs: undefined", "flip_pairs: [[a, c]]", "'c' is not a keypoint; keypoints are ['a', 'b']"),
         ("flip_pairs: undefined", "flip_pairs: []\nskeleton: [[a, z]]", "'z' is not a keypoint"),
