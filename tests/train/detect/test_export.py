@@ -169,10 +169,12 @@ def test_torchscript_file_finds_the_same(weights: Path, tmp_path: Path, draw: Ma
     ours = Detector.load(weights)
     for rgb in pictures(draw):
         fitted = resize(rgb, *runtime.fit_size(rgb.shape[1], rgb.shape[0], 160))
-        boxes, scores, _, keypoints, sure, visible = network(torch.from_numpy(fitted))
+        boxes, scores, labels, keypoints, sure, visible = network(torch.from_numpy(fitted))
         found = ours(rgb)
         scores = scores * sure.mean(1)
         best = scores.argsort(descending=True)[: (scores >= 0.01).sum()]
+        alike = [list(values[best].numpy()) for values in (boxes, labels, keypoints)]
+        best = best[runtime.drop_duplicates(*alike)]
         boxes, scores, keypoints, visible = boxes[best], scores[best], keypoints[best], visible[best]
         scale = np.array([rgb.shape[1] / fitted.shape[1], rgb.shape[0] / fitted.shape[0]])
         assert len(found) == len(scores)
