@@ -385,11 +385,13 @@ def read_metadata(entries: dict[str, str], where: str) -> Exported:
             crop_reach=float(raw.get("crop_reach", 1.0)),
             network_score=float(raw.get("network_score", raw["score"])),
             tiling=Tiling(**raw.get("tiling", {})),
-            detections=None if raw.get("detections") is None else max(1, int(raw["detections"])),
+            detections=None if raw.get("detections") is None else int(raw["detections"]),
         )
         for field, (least, most) in LIMITS.items():
             if not least <= getattr(exported, field) <= most:
                 raise ValueError(f"{field} {getattr(exported, field)}, expected {least} to {most}")
+        if exported.detections is not None and exported.detections < 1:
+            raise ValueError(f"detections {exported.detections}, expected 1 or more")
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{where}: damaged {METADATA!r} metadata: {error!r:.300}") from error
     return exported

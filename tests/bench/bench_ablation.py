@@ -22,13 +22,15 @@ import yaml
 
 from synth.objects.load import find_object
 from synth.system.files import write_text
-from train.config import load_train_config, preset_path, with_changes
+from train.config import load_train_config, with_changes
 from train.score.intervals import interval
+
+RECIPE = Path("tests/bench/whole_pictures.yaml")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """synth, train: what differs from the defaults of rendering and from preset cpu. thing: makes another
+    """synth, train: what differs from the defaults of rendering and from RECIPE. thing: makes another
     object.yaml of the object's. images: how many."""
 
     title: str
@@ -145,7 +147,7 @@ def score(variant: Variant, seed: int, chosen: argparse.Namespace) -> dict[str, 
     if not result.exists():
         synth = folder / "synth" if variant.synth or variant.thing else chosen.out / f"synth-{variant.images}"
         config = write_yaml(folder / "synth.yaml", variant.synth)
-        preset = load_train_config(preset_path("cpu", cuda=False))
+        preset = load_train_config(RECIPE)
         recipe = with_changes(preset, variant.train, variant.title)
         recipe_file = write_yaml(folder / "train.yaml", recipe.model_dump(mode="json"))
         meshmark("render", *thing, "--config", config, "--n", variant.images, "--out", synth)
