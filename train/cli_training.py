@@ -18,7 +18,8 @@ smallest_object = click.option(
     "smallest_px",
     type=click.IntRange(0),
     help="Longer side, in px of the photo, of the smallest objects to find: photos too large for them are "
-    "read in overlapping tiles. 0: never. By default as small in the photo as in the training images.",
+    "read in overlapping tiles. 0: never, else 8 or more. By default as small in the photo as in the "
+    "training images.",
 )
 
 

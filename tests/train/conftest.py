@@ -191,3 +191,10 @@ def tiny() -> TrainConfig:
         },
         "tiny",
     )
+
+
+def gently(config: TrainConfig, steps: int, **augment: float) -> TrainConfig:
+    """The config for one epoch of so many steps, on drawn pictures that are hardly augmented."""
+    little = {"geometry": 0.3, "rotate_degrees": 5, "blur": 0, "noise": 0, **augment}
+    schedule = {"max_steps": steps, "steps_per_epoch": steps}
+    return with_changes(config, {"schedule": schedule, "data": {"augment": little}}, "gently")

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from synth.dataset.coco import Category
 from synth.errors import ConfigError, DataError, InUseError, UserError
 from synth.system.files import locked
-from tests.train.conftest import torchrun
+from tests.train.conftest import gently, torchrun
 from train.config import ScheduleConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
 from train.detect.predict import Detector
@@ -93,14 +93,7 @@ def test_training_learns_to_find_keypoints(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     """The whole path on a few drawn images: the loss falls, and unseen images are measured well."""
-    config = with_changes(
-        tiny_config,
-        {
-            "schedule": {"max_steps": 90, "steps_per_epoch": 90},
-            "data": {"augment": {"geometry": 0.3, "rotate_degrees": 5, "blur": 0, "noise": 0}},
-        },
-        "x",
-    )
+    config = gently(tiny_config, 90)
     rendered = read_samples(coco_folder("train", n=60, seed=1), category)
     unseen = read_samples(coco_folder("val", n=12, seed=2), category)
     result = run(config, TrainData(rendered, (), unseen), category, tmp_path / "run")
@@ -116,14 +109,7 @@ def test_training_learns_to_find_keypoints(
 def test_training_learns_which_keypoints_are_hidden(
     coco_folder: Maker, category: Category, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
-    config = with_changes(
-        tiny_config,
-        {
-            "schedule": {"max_steps": 120, "steps_per_epoch": 120},
-            "data": {"augment": {"geometry": 0.3, "rotate_degrees": 5, "blur": 0, "noise": 0}},
-        },
-        "x",
-    )
+    config = gently(tiny_config, 120)
     rendered = read_samples(coco_folder("train", n=60, seed=1, covered=True), category)
     unseen = read_samples(coco_folder("val", n=16, seed=2, covered=True), category)
     run(config, TrainData(rendered, (), unseen), category, tmp_path / "run")

@@ -17,7 +17,7 @@ from rich.console import Console
 from synth.dataset.coco import Annotation, Category, ImageLabels, write_coco
 from synth.errors import ConfigError, DataError
 from synth.types import KeypointSchema
-from tests.train.conftest import HEIGHT, WIDTH, draw_bugs, write_jpeg
+from tests.train.conftest import HEIGHT, WIDTH, draw_bugs, gently, write_jpeg
 from train.cli import main
 from train.config import AugmentConfig, TrainConfig, with_changes
 from train.data.samples import read_samples
@@ -105,14 +105,7 @@ def untrained(tmp_path: Path, tiny_config: TrainConfig) -> Path:
 def test_two_objects_are_learnt_by_one_network(
     coco_folder: Maker, kite_folder: Maker, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
-    config = with_changes(
-        tiny_config,
-        {
-            "schedule": {"max_steps": 120, "steps_per_epoch": 120},
-            "data": {"augment": {"geometry": 0.3, "rotate_degrees": 5, "gray": 0, "blur": 0, "noise": 0}},
-        },
-        "x",
-    )
+    config = gently(tiny_config, 120, gray=0)
     bugs, kites = coco_folder("bugs", n=40, seed=1), kite_folder("kites", 40, 1)
     rendered = read_samples(bugs, *BOTH) + read_samples(kites, *BOTH)
     unseen = read_samples(coco_folder("other bugs", 8, 2), *BOTH)
